@@ -1,0 +1,7 @@
+//! steerd
+#![allow(missing_docs)]
+pub mod fleet;
+pub mod prefix;
+pub mod problem;
+pub mod table;
+pub mod units;

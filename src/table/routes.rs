@@ -1,0 +1,244 @@
+//! Routes as arrays: millions of prefixes, each pointing at a shared set of candidates.
+//!
+//! A [`RouteSet`] holds one family sorted by first address, then length, so that a route comes right
+//! before those inside it; `parent` names the nearest route around each one. What a route leads to is
+//! a [`ViaId`] into a pool, because a million prefixes share a few thousand sets of candidates.
+
+use crate::fleet::ClusterId;
+use crate::prefix::{Bits, Block};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+/// BGP ORIGIN (RFC 4271 section 5.1.1), best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Learned inside the originating network.
+    #[default]
+    Igp,
+    /// Learned by EGP.
+    Egp,
+    /// Learned otherwise.
+    Incomplete,
+}
+
+/// One way to a prefix: a cluster and the attributes of the route it heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Candidate {
+    /// The cluster that heard it.
+    pub cluster: ClusterId,
+    /// LOCAL_PREF; higher is better. Default 100.
+    pub local_pref: u32,
+    /// Length of AS_PATH; shorter is better. Default 0.
+    pub as_path_len: u32,
+    /// ORIGIN.
+    pub origin: Origin,
+    /// MULTI_EXIT_DISC; lower is better. Default 0.
+    pub med: u32,
+}
+
+/// A set of candidates in a [`ViaPool`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ViaId(pub(crate) u32);
+
+impl ViaId {
+    /// Position in the pool.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Distinct sets of candidates, each sorted by cluster.
+#[derive(Debug, Clone, Default)]
+pub struct ViaPool {
+    ends: Vec<u32>,
+    items: Vec<Candidate>,
+    ids: FxHashMap<Box<[Candidate]>, ViaId>,
+}
+
+impl ViaPool {
+    /// The id of `candidates`, which it sorts by cluster; equal sets get one id.
+    pub fn intern(&mut self, candidates: &mut [Candidate]) -> ViaId {
+        candidates.sort_unstable();
+        if let Some(id) = self.ids.get(&*candidates) {
+            return *id;
+        }
+        let id = ViaId(u32::try_from(self.ends.len()).expect("fewer than 2^32 sets of candidates"));
+        self.items.extend_from_slice(candidates);
+        self.ends.push(u32::try_from(self.items.len()).expect("fewer than 2^32 candidates"));
+        self.ids.insert(candidates.into(), id);
+        id
+    }
+
+    /// The candidates of `id`, by cluster.
+    pub fn get(&self, id: ViaId) -> &[Candidate] {
+        let start = if id.0 == 0 { 0 } else { self.ends[id.index() - 1] };
+        &self.items[start as usize..self.ends[id.index()] as usize]
+    }
+
+    /// Number of sets.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+/// Routes of one family. Positions in it are `u32` and mean nothing in another set.
+#[derive(Debug, Clone)]
+pub struct RouteSet<B> {
+    firsts: Vec<B>,
+    lens: Vec<u8>,
+    vias: Vec<ViaId>,
+    parents: Vec<u32>,
+}
+
+impl<B> Default for RouteSet<B> {
+    fn default() -> Self {
+        Self { firsts: Vec::new(), lens: Vec::new(), vias: Vec::new(), parents: Vec::new() }
+    }
+}
+
+impl<B: Bits> RouteSet<B> {
+    /// No parent.
+    const NONE: u32 = u32::MAX;
+
+    /// Freezes routes that are sorted by block, each block once.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn from_sorted(routes: impl IntoIterator<Item = (Block<B>, ViaId)>) -> Self {
+        let mut set = Self::default();
+        let mut around: Vec<u32> = Vec::new();
+        let mut last: Option<Block<B>> = None;
+        for (block, via) in routes {
+            assert!(last < Some(block), "routes are sorted and unique");
+            last = Some(block);
+            while around.last().is_some_and(|&at| !set.block(at).covers(block)) {
+                around.pop();
+            }
+            let at = u32::try_from(set.firsts.len()).expect("fewer than 2^32 routes");
+            set.parents.push(around.last().copied().unwrap_or(Self::NONE));
+            set.firsts.push(block.first());
+            set.lens.push(block.len());
+            set.vias.push(via);
+            around.push(at);
+        }
+        set
+    }
+
+    /// Number of routes.
+    pub fn len(&self) -> usize {
+        self.firsts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.firsts.is_empty()
+    }
+
+    /// The prefix of the route at `at`.
+    pub fn block(&self, at: u32) -> Block<B> {
+        Block::around(self.firsts[at as usize], self.lens[at as usize])
+    }
+
+    /// Where the route at `at` leads.
+    pub fn via(&self, at: u32) -> ViaId {
+        self.vias[at as usize]
+    }
+
+    /// The nearest route around the one at `at`.
+    pub fn parent(&self, at: u32) -> Option<u32> {
+        let parent = self.parents[at as usize];
+        (parent != Self::NONE).then_some(parent)
+    }
+
+    /// All routes in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Block<B>, ViaId)> + '_ {
+        (0..self.len() as u32).map(|at| (self.block(at), self.via(at)))
+    }
+
+    /// Position of the first route that sorts at or after `block`.
+    pub fn lower_bound(&self, block: Block<B>) -> u32 {
+        let mut low = self.firsts.partition_point(|&first| first < block.first());
+        while low < self.len() && self.firsts[low] == block.first() && self.lens[low] < block.len() {
+            low += 1;
+        }
+        low as u32
+    }
+
+    /// The longest route that covers all of `block`, if any.
+    pub fn covering(&self, block: Block<B>) -> Option<u32> {
+        let after = self.lower_bound(block);
+        if (after as usize) < self.len() && self.block(after) == block {
+            return Some(after);
+        }
+        let mut at = after.checked_sub(1);
+        while let Some(here) = at {
+            if self.block(here).covers(block) {
+                break;
+            }
+            at = self.parent(here);
+        }
+        at
+    }
+
+    /// The routes that cover `addr`, longest first.
+    pub fn matches(&self, addr: B) -> impl Iterator<Item = u32> + '_ {
+        std::iter::successors(self.covering(Block::around(addr, B::LEN)), |&at| self.parent(at))
+    }
+}
+
+/// The routes of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// IPv4.
+    pub v4: RouteSet<u32>,
+    /// IPv6.
+    pub v6: RouteSet<u128>,
+    /// What they lead to.
+    pub vias: ViaPool,
+}
+
+impl Routes {
+    /// Number of routes of both families.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str) -> Block<u32> {
+        match text.parse() {
+            Ok(crate::prefix::Prefix::V4(block)) => block,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn matches_run_from_longest_to_shortest() {
+        let texts = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "10.1.0.0/16", "10.1.2.0/24", "11.0.0.0/8"];
+        let set = RouteSet::from_sorted(texts.map(|t| (block(t), ViaId(0))));
+        let found = |addr: &str| {
+            let addr = u32::from(addr.parse::<std::net::Ipv4Addr>().expect("an address"));
+            set.matches(addr).map(|at| set.block(at).to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(found("10.1.2.3"), "10.1.2.0/24 10.1.0.0/16 10.0.0.0/8 0.0.0.0/0");
+        assert_eq!(found("10.0.0.255"), "10.0.0.0/24 10.0.0.0/8 0.0.0.0/0");
+        assert_eq!(found("10.2.0.0"), "10.0.0.0/8 0.0.0.0/0");
+        assert_eq!(found("12.0.0.0"), "0.0.0.0/0");
+        assert_eq!(set.covering(block("10.1.0.0/17")), Some(3));
+        assert_eq!(set.covering(block("10.0.0.0/7")), Some(0));
+    }
+}
