@@ -1,6 +1,8 @@
 //! steerd
 #![allow(missing_docs)]
 pub mod fleet;
+pub mod lpm;
+pub mod policy;
 pub mod prefix;
 pub mod problem;
 pub mod table;

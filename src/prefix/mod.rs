@@ -62,6 +62,8 @@ pub trait Bits: Copy + Ord + std::hash::Hash + fmt::Debug + Default + Send + Syn
     fn not(self) -> Self;
     /// Leading zero bits, 0 to [`Bits::LEN`].
     fn leading_zeros(self) -> u8;
+    /// Trailing zero bits, 0 to [`Bits::LEN`].
+    fn trailing_zeros(self) -> u8;
     /// The next address; `None` after the highest.
     fn next(self) -> Option<Self>;
     /// The address before; `None` before the lowest.
@@ -100,6 +102,9 @@ macro_rules! bits {
             }
             fn leading_zeros(self) -> u8 {
                 <$int>::leading_zeros(self) as u8
+            }
+            fn trailing_zeros(self) -> u8 {
+                <$int>::trailing_zeros(self) as u8
             }
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
