@@ -1,9 +1,13 @@
 //! steerd
 #![allow(missing_docs)]
 pub mod fleet;
+pub mod geo;
+pub mod health;
 pub mod lpm;
 pub mod policy;
 pub mod prefix;
 pub mod problem;
+pub mod snapshot;
+pub mod steer;
 pub mod table;
 pub mod units;

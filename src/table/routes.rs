@@ -8,6 +8,7 @@ use crate::fleet::ClusterId;
 use crate::prefix::{Bits, Block};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// BGP ORIGIN (RFC 4271 section 5.1.1), best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -42,6 +43,17 @@ pub struct Candidate {
 pub struct ViaId(pub(crate) u32);
 
 impl ViaId {
+    /// No set of candidates.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The set at `index` of a pool, which whoever calls took from its length.
+    ///
+    /// # Panics
+    /// When `index` does not fit.
+    pub fn at(index: usize) -> Self {
+        Self(u32::try_from(index).expect("pools hold fewer than 2^32 sets"))
+    }
+
     /// Position in the pool.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -74,6 +86,12 @@ impl ViaPool {
     pub fn get(&self, id: ViaId) -> &[Candidate] {
         let start = if id.0 == 0 { 0 } else { self.ends[id.index() - 1] };
         &self.items[start as usize..self.ends[id.index()] as usize]
+    }
+
+    /// Whether this pool holds all sets of `older` under the same ids.
+    pub fn extends(&self, older: &Self) -> bool {
+        let (ends, items) = (older.ends.len(), older.items.len());
+        self.ends.get(..ends) == Some(&older.ends[..]) && self.items.get(..items) == Some(&older.items[..])
     }
 
     /// Number of sets.
@@ -161,9 +179,20 @@ impl<B: Bits> RouteSet<B> {
         (0..self.len() as u32).map(|at| (self.block(at), self.via(at)))
     }
 
+    /// Position of the first route that begins at or after `addr`.
+    pub fn first_from(&self, addr: B) -> u32 {
+        self.first_from_within(0..self.len() as u32, addr)
+    }
+
+    /// The same for an `addr` whose position is known to be in `range` or at its end.
+    pub fn first_from_within(&self, range: Range<u32>, addr: B) -> u32 {
+        let firsts = &self.firsts[range.start as usize..range.end as usize];
+        range.start + firsts.partition_point(|&first| first < addr) as u32
+    }
+
     /// Position of the first route that sorts at or after `block`.
     pub fn lower_bound(&self, block: Block<B>) -> u32 {
-        let mut low = self.firsts.partition_point(|&first| first < block.first());
+        let mut low = self.first_from(block.first()) as usize;
         while low < self.len() && self.firsts[low] == block.first() && self.lens[low] < block.len() {
             low += 1;
         }
@@ -184,6 +213,14 @@ impl<B: Bits> RouteSet<B> {
             at = self.parent(here);
         }
         at
+    }
+
+    /// The space that routes cover, as `(first, last)` in address order; ranges may touch.
+    pub fn covered_space(&self) -> impl Iterator<Item = (B, B)> + '_ {
+        (0..self.len() as u32).filter(|&at| self.parent(at).is_none()).map(|at| {
+            let block = self.block(at);
+            (block.first(), block.last())
+        })
     }
 
     /// The routes that cover `addr`, longest first.

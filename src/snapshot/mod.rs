@@ -1,0 +1,353 @@
+//! One immutable generation: the only thing the data plane reads.
+//!
+//! A [`Snapshot`] joins a compiled table ([`Compiled`], shared by `Arc` between generations) with the
+//! health of the moment, which is small. A push compiles a new table; a health flip only counts
+//! standings anew. [`Compiler`] keeps what makes the next generation cheap.
+//! Layer 5: no I/O, no clock; `publish` owns the pointer.
+//!
+//! | file | what |
+//! |---|---|
+//! | `view` | for every client a list of clusters, and for how wide a block it holds |
+//! | `lists` | how a list is made from routes, geography and defaults |
+//! | `build` | the sweep that fills the tables |
+//! | `standing` | health, counted by cluster |
+//! | `names` | qname to service or appliance |
+//! | `moved` | how much address space two generations send elsewhere |
+
+mod build;
+mod lists;
+mod moved;
+mod names;
+mod standing;
+mod view;
+
+pub use build::Dirty;
+pub use moved::{Moved, moved};
+pub use names::{Named, Names, parent_of, wire_name};
+pub use standing::{ClusterStanding, Counts, Standing};
+pub use view::{Found, Kind, Members, Place, View, ViewSpec};
+
+use crate::fleet::{ApplianceId, Fleet, ServiceId};
+use crate::geo::Geography;
+use crate::health::{Condition, Overlay};
+use crate::lpm::Lpm;
+use crate::policy::rendezvous::{Contender, KeyHash};
+use crate::table::Table;
+use crate::units::Epoch;
+use build::ViewBuilder;
+use lists::Sources;
+use std::sync::Arc;
+
+/// What config says about the decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Bits of an IPv4 client that spread DNS answers inside a large cluster, 0 to 32.
+    pub spread_v4: u8,
+    /// The same for IPv6, 0 to 128.
+    pub spread_v6: u8,
+    /// Appliances in a DNS answer when a query has no ECS option.
+    pub answers_no_ecs: u8,
+    /// Near clusters on a list.
+    pub geo_candidates: usize,
+    /// Share of a cluster that has to be up or draining for its health to be believed, 0.0 to 1.0;
+    /// 0.0 also means that nothing is ever served that health calls down.
+    pub fail_open_below: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { spread_v4: 20, spread_v6: 44, answers_no_ecs: 8, geo_candidates: 8, fail_open_below: 0.5 }
+    }
+}
+
+/// What a service is to the decision.
+#[derive(Debug, Clone)]
+struct Steered {
+    /// Position in [`Compiled::views`].
+    view: usize,
+    /// Its name, hashed: the DNS key when the client is not a part of it.
+    name_key: KeyHash,
+}
+
+/// A table compiled for lookups, health apart. Immutable.
+#[derive(Debug)]
+pub struct Compiled {
+    table: Arc<Table>,
+    geography: Arc<Geography>,
+    settings: Settings,
+    views: Vec<Arc<View>>,
+    services: Vec<Steered>,
+    contenders: Vec<Contender>,
+    names: Arc<Names>,
+}
+
+impl Compiled {
+    /// The table it was compiled from.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The geography it was compiled with.
+    pub fn geography(&self) -> &Arc<Geography> {
+        &self.geography
+    }
+
+    /// All views.
+    pub fn views(&self) -> &[Arc<View>] {
+        &self.views
+    }
+
+    /// The view of a service.
+    pub fn view_of(&self, service: ServiceId) -> &Arc<View> {
+        &self.views[self.services[service.index()].view]
+    }
+
+    /// Octets of the lookup tables on the heap, parts shared with other generations counted in full.
+    pub fn heap_bytes(&self) -> usize {
+        self.views.iter().map(|view| view.heap_bytes()).sum()
+    }
+}
+
+/// Compiles tables, each building on the one before where it can.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    builders: Vec<ViewBuilder>,
+    last: Option<Arc<Compiled>>,
+    /// Lists of all builders right after the last full build.
+    lists_at_full: usize,
+}
+
+impl Compiler {
+    /// Nothing compiled yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compiles `table` from nothing.
+    pub fn compile(
+        &mut self,
+        table: Arc<Table>,
+        geography: Arc<Geography>,
+        settings: Settings,
+    ) -> Arc<Compiled> {
+        let from = Sources {
+            fleet: table.fleet(),
+            routes: table.routes(),
+            geography: &geography,
+            geo_candidates: settings.geo_candidates,
+        };
+        let (specs, services) = specs_of(table.fleet());
+        let mut builders: Vec<ViewBuilder> =
+            specs.into_iter().map(|spec| ViewBuilder::new(spec, from)).collect();
+        let views = in_parallel(&mut builders, |_, builder| builder.build(from));
+        self.builders = builders;
+        self.lists_at_full = self.list_count();
+        self.finish(table, geography, settings, services, views, None)
+    }
+
+    /// Compiles `table`, which differs from the last one in the routes of `dirty` only; falls back to
+    /// a full compile where that is not so.
+    pub fn compile_delta(
+        &mut self,
+        table: Arc<Table>,
+        geography: Arc<Geography>,
+        settings: Settings,
+        dirty: &Dirty,
+    ) -> Arc<Compiled> {
+        // Lists of former generations are never dropped one by one.
+        let is_worn = self.list_count() > 2 * self.lists_at_full + 10_000;
+        let last = self.last.take().filter(|last| {
+            !is_worn
+                && Arc::ptr_eq(last.table.fleet(), table.fleet())
+                && Arc::ptr_eq(&last.geography, &geography)
+                && last.settings == settings
+                && table.routes().vias.extends(&last.table.routes().vias)
+        });
+        let Some(last) = last else { return self.compile(table, geography, settings) };
+        let from = Sources {
+            fleet: table.fleet(),
+            routes: table.routes(),
+            geography: &geography,
+            geo_candidates: settings.geo_candidates,
+        };
+        let views = in_parallel(&mut self.builders, |at, builder| {
+            builder.rebuild(from, &last.views[at], dirty.clone())
+        });
+        let services = last.services.clone();
+        self.finish(table, geography, settings, services, views, Some(last))
+    }
+
+    /// Lists that the builders hold.
+    fn list_count(&self) -> usize {
+        self.builders.iter().map(ViewBuilder::list_count).sum()
+    }
+
+    /// Joins the parts and remembers them.
+    fn finish(
+        &mut self,
+        table: Arc<Table>,
+        geography: Arc<Geography>,
+        settings: Settings,
+        services: Vec<Steered>,
+        views: Vec<View>,
+        last: Option<Arc<Compiled>>,
+    ) -> Arc<Compiled> {
+        let fleet = table.fleet();
+        let (contenders, names) = match last {
+            Some(last) => (last.contenders.clone(), Arc::clone(&last.names)),
+            None => (
+                fleet.appliances().iter().map(|a| Contender::new(&a.name, a.capacity_mbps)).collect(),
+                Arc::new(Names::of(fleet)),
+            ),
+        };
+        let views = views.into_iter().map(Arc::new).collect();
+        let compiled = Arc::new(Compiled { table, geography, settings, views, services, contenders, names });
+        self.last = Some(Arc::clone(&compiled));
+        compiled
+    }
+}
+
+/// The distinct views of a fleet, and which one each service uses.
+fn specs_of(fleet: &Fleet) -> (Vec<ViewSpec>, Vec<Steered>) {
+    let mut specs: Vec<ViewSpec> = Vec::new();
+    let steered = |service: &crate::fleet::Service| {
+        let spec = ViewSpec::of(service);
+        let view = specs.iter().position(|s| *s == spec).unwrap_or_else(|| {
+            specs.push(spec);
+            specs.len() - 1
+        });
+        Steered { view, name_key: KeyHash::of(service.name.as_bytes()) }
+    };
+    let services = fleet.services().iter().map(steered).collect();
+    (specs, services)
+}
+
+/// Runs `build` for each of `builders`, on as many threads as there are cores.
+fn in_parallel(
+    builders: &mut [ViewBuilder],
+    build: impl Fn(usize, &mut ViewBuilder) -> View + Sync,
+) -> Vec<View> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads == 1 || builders.len() < 2 {
+        return builders.iter_mut().enumerate().map(|(at, builder)| build(at, builder)).collect();
+    }
+    let share = builders.len().div_ceil(threads);
+    let build = &build;
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = builders
+            .chunks_mut(share)
+            .enumerate()
+            .map(|(part, builders)| {
+                scope.spawn(move || {
+                    let one = |(at, builder): (usize, &mut ViewBuilder)| build(part * share + at, builder);
+                    builders.iter_mut().enumerate().map(one).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let join = |handle: std::thread::ScopedJoinHandle<'_, Vec<View>>| match handle.join() {
+            Ok(views) => views,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        handles.into_iter().flat_map(join).collect()
+    })
+}
+
+/// One generation.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    generation: u64,
+    compiled: Arc<Compiled>,
+    overlay: Arc<Overlay>,
+    standings: Arc<[Standing]>,
+}
+
+impl Snapshot {
+    /// Joins a compiled table and the health of its appliances, which `overlay` holds in the order
+    /// of the table's fleet.
+    ///
+    /// # Panics
+    /// When the overlay is of another fleet.
+    pub fn new(generation: u64, compiled: Arc<Compiled>, overlay: Arc<Overlay>) -> Self {
+        let fleet = compiled.table.fleet();
+        assert_eq!(overlay.conditions().len(), fleet.appliances().len(), "an overlay of this fleet");
+        let below = compiled.settings.fail_open_below;
+        let standing = |view: &Arc<View>| Standing::count(fleet, view.members(), overlay.conditions(), below);
+        let standings = compiled.views.iter().map(standing).collect();
+        Self { generation, compiled, overlay, standings }
+    }
+
+    /// Its number; grows with every change of table, geography or health.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The epoch of its table.
+    pub fn epoch(&self) -> Epoch {
+        self.compiled.table.epoch()
+    }
+
+    /// The table.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.compiled.table
+    }
+
+    /// Sites, clusters, appliances and services.
+    pub fn fleet(&self) -> &Fleet {
+        self.compiled.table.fleet()
+    }
+
+    /// Where clients are.
+    pub fn geography(&self) -> &Geography {
+        &self.compiled.geography
+    }
+
+    /// What config says about the decision.
+    pub fn settings(&self) -> &Settings {
+        &self.compiled.settings
+    }
+
+    /// The compiled table.
+    pub fn compiled(&self) -> &Arc<Compiled> {
+        &self.compiled
+    }
+
+    /// Health as it was when this generation began.
+    pub fn overlay(&self) -> &Arc<Overlay> {
+        &self.overlay
+    }
+
+    /// Names of services and appliances.
+    pub fn names(&self) -> &Names {
+        &self.compiled.names
+    }
+
+    /// The view of a service.
+    pub fn view(&self, service: ServiceId) -> &View {
+        self.compiled.view_of(service)
+    }
+
+    /// How the clusters of a service's view stand.
+    pub fn standing(&self, service: ServiceId) -> &Standing {
+        &self.standings[self.compiled.services[service.index()].view]
+    }
+
+    /// The service's name as a key.
+    pub fn name_key(&self, service: ServiceId) -> KeyHash {
+        self.compiled.services[service.index()].name_key
+    }
+
+    /// What rendezvous hashing takes of an appliance.
+    pub fn contender(&self, appliance: ApplianceId) -> Contender {
+        self.compiled.contenders[appliance.index()]
+    }
+
+    /// The health of an appliance.
+    pub fn condition(&self, appliance: ApplianceId) -> &Condition {
+        &self.overlay.conditions()[appliance.index()]
+    }
+
+    /// Octets of the lookup tables.
+    pub fn heap_bytes(&self) -> usize {
+        self.compiled.heap_bytes()
+    }
+}

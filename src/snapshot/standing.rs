@@ -1,0 +1,89 @@
+//! How the clusters of a view stand: health counted, so that a decision looks at a number and not at
+//! every appliance.
+//!
+//! Made anew with every change of health; costs one pass over the fleet a view.
+
+use super::view::Members;
+use crate::fleet::{ClusterId, Fleet};
+use crate::health::{Condition, State};
+use crate::prefix::Family;
+
+/// Appliances counted by the families they have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All of them.
+    pub all: u32,
+    /// With an IPv4 address.
+    pub v4: u32,
+    /// With an IPv6 address.
+    pub v6: u32,
+}
+
+impl Counts {
+    /// Those that have `family`; `None` asks for any.
+    pub fn of(self, family: Option<Family>) -> u32 {
+        match family {
+            None => self.all,
+            Some(Family::V4) => self.v4,
+            Some(Family::V6) => self.v6,
+        }
+    }
+}
+
+/// How one cluster stands in one view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClusterStanding {
+    /// Active appliances (ruling 2), whatever their health.
+    pub active: Counts,
+    /// Those of them that are up.
+    pub up: Counts,
+    /// Those of them that health calls draining.
+    pub draining: Counts,
+    /// Enough of it is up or draining for its health to be believed.
+    pub is_ok: bool,
+    /// One of those that are up sheds a part of the key space.
+    pub is_shedding: bool,
+}
+
+/// How the clusters of a view stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    clusters: Box<[ClusterStanding]>,
+}
+
+impl Standing {
+    /// Counts `conditions`, one an appliance of `fleet`.
+    pub fn count(fleet: &Fleet, members: &Members, conditions: &[Condition], fail_open_below: f64) -> Self {
+        let one = |id: ClusterId| {
+            let mut standing = ClusterStanding::default();
+            for appliance_id in fleet.appliances_of(id).filter(|&id| members.is_active(id)) {
+                let appliance = fleet.appliance(appliance_id);
+                let condition = &conditions[appliance_id.index()];
+                let add = |counts: &mut Counts| {
+                    counts.all += 1;
+                    counts.v4 += u32::from(appliance.ipv4.is_some());
+                    counts.v6 += u32::from(appliance.ipv6.is_some());
+                };
+                add(&mut standing.active);
+                match condition.state {
+                    State::Up => {
+                        add(&mut standing.up);
+                        standing.is_shedding |= condition.shed.get() > 0;
+                    }
+                    State::Draining => add(&mut standing.draining),
+                    State::Down => {}
+                }
+            }
+            let alive = f64::from(standing.up.all + standing.draining.all);
+            standing.is_ok =
+                standing.active.all > 0 && alive / f64::from(standing.active.all) >= fail_open_below;
+            standing
+        };
+        Self { clusters: fleet.cluster_ids().map(one).collect() }
+    }
+
+    /// How `cluster` stands.
+    pub fn of(&self, cluster: ClusterId) -> &ClusterStanding {
+        &self.clusters[cluster.index()]
+    }
+}

@@ -1,0 +1,1 @@
+//! Why a client is steered as it is.

@@ -1,0 +1,447 @@
+//! THE decision: one generation, a service, a client and a key in; ranked appliances, a scope and
+//! the reason out.
+//!
+//! Pure, total and without allocation once the [`Ranking`] has grown to the largest cluster. Knows
+//! neither DNS nor HTTP: a caller says which address families count and what spreads the load.
+//! [`explain`] is this same code with a [`Recorder`] that listens.
+//! Layer 6. The slow twin is `tests/model`.
+//!
+//! A decision has two parts. The **list** comes from the view, and the scope with it: clusters in
+//! order, health apart. The **walk** goes along the list in stages, each looser than the one before
+//! (ruling 2), and the first stage that finds a cluster serves:
+//!
+//! | stage | the first cluster that | serves with |
+//! |---|---|---|
+//! | healthy | is believed and has an appliance up that keeps this key | those |
+//! | shed ignored | is believed and has an appliance up | those that are up |
+//! | health broken | has an appliance up | all active ones |
+//! | draining | has a draining appliance | those |
+//! | (fallback) | | the service's alias |
+//! | fail open | has an active appliance, unless failing open is off | all active ones |
+
+pub mod explain;
+
+use crate::fleet::{ApplianceId, Families, Service, ServiceId};
+use crate::health::State;
+use crate::policy::rendezvous::KeyHash;
+use crate::prefix::{Client, Family, transition};
+use crate::snapshot::{ClusterStanding, Found, Members, Place, Snapshot, Standing};
+use std::net::IpAddr;
+
+/// Appliances in a ranked list, at most.
+pub const RANKED_MAX: usize = 16;
+
+/// Which appliances an answer can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Those of one cluster that have this family: a DNS answer.
+    Family(Family),
+    /// All, over clusters, those that have this family first: a list of URLs.
+    Ranked(Family),
+}
+
+/// What spreads clients and content over a cluster (ruling 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// The service, and the client's truncated address where a cluster is larger than one answer.
+    Dns,
+    /// These octets.
+    Content(&'a [u8]),
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question<'a> {
+    /// Of the snapshot's fleet.
+    pub service: ServiceId,
+    /// The end user's network.
+    pub client: Client,
+    /// Families and length.
+    pub want: Want,
+    /// The key.
+    pub key: Key<'a>,
+}
+
+/// How loosely health was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// As it says.
+    Healthy,
+    /// Every candidate sheds the key, so load marks are ignored.
+    ShedIgnored,
+    /// The cluster's health is judged broken: too few are up.
+    HealthBroken,
+    /// Nobody is up; those that drain serve.
+    Draining,
+    /// Nothing is up at all: health is ignored.
+    FailOpen,
+}
+
+/// Who serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A cluster of the list; its appliances are in the [`Ranking`].
+    Serve {
+        /// The cluster and why it is on the list.
+        place: Place,
+        /// Its position on the list, from 0.
+        position: usize,
+        /// How it was found.
+        stage: Stage,
+    },
+    /// The service's fallback alias.
+    Fallback,
+    /// Nobody: the client's country is denied.
+    Denied,
+    /// Nobody has the asked family, whatever the health.
+    NoSuchFamily,
+    /// Nobody may serve this client, whatever the health.
+    NoCandidate,
+    /// Nobody, because of health.
+    NobodyUp,
+}
+
+/// The decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// Who serves.
+    pub verdict: Verdict,
+    /// How far the list and the key hold, in bits of the address as the client wrote it
+    /// (RFC 7871 section 7.2.1).
+    pub scope_len: u8,
+    /// The client is in a special block and no route inside that block covers it: as the source of
+    /// an ECS query it decides nothing, and whoever asks goes on with the peer (ruling 10).
+    pub peer_decides: bool,
+}
+
+/// Where ranked appliances are written; kept by a worker and used again.
+#[derive(Debug, Default)]
+pub struct Ranking {
+    appliances: Vec<ApplianceId>,
+    scored: Vec<(u128, ApplianceId)>,
+}
+
+impl Ranking {
+    /// An empty ranking with room for the usual cluster.
+    pub fn new() -> Self {
+        Self { appliances: Vec::with_capacity(64), scored: Vec::with_capacity(64) }
+    }
+
+    /// The appliances, best first.
+    pub fn appliances(&self) -> &[ApplianceId] {
+        &self.appliances
+    }
+}
+
+/// Listens to a decision being made.
+pub trait Recorder {
+    /// The list was looked up.
+    fn found(&mut self, _found: &Found<'_>) {}
+    /// `place` was passed over at `stage`.
+    fn passed(&mut self, _place: Place, _stage: Stage, _why: Passed) {}
+}
+
+/// Why a cluster was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// No appliance of the asked family is up.
+    NoneUp,
+    /// Too few of its appliances are up for its health to be believed.
+    TooFewUp,
+    /// Every appliance of it that is up sheds this key.
+    Shedding,
+    /// No appliance of the asked family drains.
+    NoneDraining,
+    /// No active appliance has the asked family.
+    NoneActive,
+}
+
+/// Listens to nothing.
+struct Silent;
+
+impl Recorder for Silent {}
+
+/// Decides. The served appliances are in `ranking` afterwards, best first; it is empty when nobody
+/// serves.
+pub fn steer(world: &Snapshot, question: &Question<'_>, ranking: &mut Ranking) -> Choice {
+    steer_recorded(world, question, ranking, &mut Silent)
+}
+
+/// [`steer`] with someone listening.
+pub fn steer_recorded(
+    world: &Snapshot,
+    question: &Question<'_>,
+    ranking: &mut Ranking,
+    recorder: &mut impl Recorder,
+) -> Choice {
+    ranking.appliances.clear();
+    let view = world.view(question.service);
+    let service = world.fleet().service(question.service);
+    let found = view.find(question.client);
+    recorder.found(&found);
+    let (key, scope_len) = key_and_scope(world, question, service, &found, view.members());
+    let walk = Walk {
+        world,
+        service,
+        members: view.members(),
+        standing: world.standing(question.service),
+        list: found.list,
+        key,
+    };
+    let verdict = match question.want {
+        _ if found.is_denied => Verdict::Denied,
+        Want::Family(family) => walk.serve(family, ranking, recorder),
+        Want::Ranked(family) => walk.rank(family, ranking, recorder),
+    };
+    Choice { verdict, scope_len: question.client.scope_as_written(scope_len), peer_decides: found.is_special }
+}
+
+/// The key of a question, and the scope of list and key together.
+fn key_and_scope(
+    world: &Snapshot,
+    question: &Question<'_>,
+    service: &Service,
+    found: &Found<'_>,
+    members: &Members,
+) -> (KeyHash, u8) {
+    let name_key = world.name_key(question.service);
+    let key = match question.key {
+        Key::Content(key) => return (KeyHash::of(key), found.scope_len),
+        Key::Dns => found.list.first(),
+    };
+    let is_spread =
+        key.is_some_and(|first| members.active_count(first.cluster) > u32::from(service.answers_max));
+    if !is_spread {
+        return (name_key, found.scope_len);
+    }
+    let settings = world.settings();
+    let key = spread_key(&service.name, question.client, settings.spread_v4, settings.spread_v6);
+    let spread_len = match question.client.family() {
+        Family::V4 => settings.spread_v4,
+        Family::V6 => settings.spread_v6,
+    };
+    // What a special block decides for itself is not a list's scope, and no answer is cached by it.
+    let scope_len = if found.is_special { found.scope_len } else { found.scope_len.max(spread_len) };
+    (key, clear_of_transition(question.client, scope_len))
+}
+
+/// The DNS key of a client in a cluster larger than one answer: the service's name, a zero octet,
+/// and the client's address with all but its first bits cleared.
+fn spread_key(service: &str, client: Client, v4_len: u8, v6_len: u8) -> KeyHash {
+    // A name has at most 255 octets; the service names of a table are shorter than that.
+    let mut octets = [0; 255 + 1 + 16];
+    let name = service.as_bytes();
+    octets[..name.len()].copy_from_slice(name);
+    let mut len = name.len() + 1;
+    match client.truncated(v4_len, v6_len) {
+        IpAddr::V4(addr) => {
+            octets[len..len + 4].copy_from_slice(&addr.octets());
+            len += 4;
+        }
+        IpAddr::V6(addr) => {
+            octets[len..len + 16].copy_from_slice(&addr.octets());
+            len += 16;
+        }
+    }
+    KeyHash::of(&octets[..len])
+}
+
+/// Lengthens the scope of an IPv6 client until it holds no transition block: their clients have
+/// IPv4 keys, which are never equal to its own.
+fn clear_of_transition(client: Client, mut scope_len: u8) -> u8 {
+    let IpAddr::V6(addr) = client.addr() else { return scope_len };
+    for block in transition::blocks() {
+        let shared = (u128::from(addr) ^ block.first()).leading_zeros() as u8;
+        if scope_len <= shared.min(block.len()) {
+            scope_len = shared + 1;
+        }
+    }
+    scope_len
+}
+
+/// One walk along a list.
+struct Walk<'a> {
+    world: &'a Snapshot,
+    service: &'a Service,
+    members: &'a Members,
+    standing: &'a Standing,
+    list: &'a [Place],
+    key: KeyHash,
+}
+
+impl Walk<'_> {
+    /// The family that a cluster must have to be chosen; `None`: any.
+    fn needed(&self, family: Family) -> Option<Family> {
+        match self.service.families {
+            Families::Independent => Some(family),
+            Families::Together => None,
+        }
+    }
+
+    /// Chooses one cluster and ranks its appliances that have `family`.
+    fn serve(&self, family: Family, ranking: &mut Ranking, recorder: &mut impl Recorder) -> Verdict {
+        let verdict = self.choose(self.needed(family), recorder);
+        if let Verdict::Serve { place, stage, .. } = verdict {
+            self.collect(place, stage, Some(family), None, ranking);
+            if ranking.appliances.is_empty() {
+                return Verdict::NoSuchFamily;
+            }
+        }
+        verdict
+    }
+
+    /// Chooses as [`Walk::serve`] does and lists up to [`RANKED_MAX`] appliances over all clusters:
+    /// those with `family`, then those without.
+    fn rank(&self, family: Family, ranking: &mut Ranking, recorder: &mut impl Recorder) -> Verdict {
+        let other = match family {
+            Family::V4 => Family::V6,
+            Family::V6 => Family::V4,
+        };
+        let verdict = match self.service.families {
+            Families::Together => {
+                let verdict = self.choose(None, recorder);
+                self.list_all(verdict, None, &[(Some(family), None), (Some(other), Some(family))], ranking);
+                verdict
+            }
+            Families::Independent => {
+                let first = self.choose(Some(family), recorder);
+                self.list_all(first, Some(family), &[(Some(family), None)], ranking);
+                let second = self.choose(Some(other), &mut Silent);
+                self.list_all(second, Some(other), &[(Some(other), Some(family))], ranking);
+                let is_served = matches!(first, Verdict::Serve { .. });
+                if !is_served && matches!(second, Verdict::Serve { .. }) { second } else { first }
+            }
+        };
+        ranking.appliances.truncate(RANKED_MAX);
+        verdict
+    }
+
+    /// Lists the cluster that `verdict` chose, then the other healthy ones, then whatever is up.
+    /// Each cluster adds the `parts` (a family to have, one to lack) in turn.
+    fn list_all(
+        &self,
+        verdict: Verdict,
+        needed: Option<Family>,
+        parts: &[(Option<Family>, Option<Family>)],
+        ranking: &mut Ranking,
+    ) {
+        let Verdict::Serve { place: chosen, stage, .. } = verdict else { return };
+        let mut add = |place: Place, stage: Stage| {
+            for &(with, without) in parts {
+                if ranking.appliances.len() < RANKED_MAX {
+                    self.collect(place, stage, with, without, ranking);
+                }
+            }
+        };
+        add(chosen, stage);
+        let others = || self.list.iter().filter(|place| place.cluster != chosen.cluster);
+        let is_healthy = |place: &Place| self.check(*place, Stage::Healthy, needed).is_ok();
+        for place in others().filter(|place| is_healthy(place)) {
+            add(*place, Stage::Healthy);
+        }
+        for place in others().filter(|place| !is_healthy(place)) {
+            add(*place, Stage::ShedIgnored);
+        }
+    }
+
+    /// Finds who serves, stage by stage.
+    fn choose(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
+        let has_active = self.list.iter().any(|place| self.standing_of(*place).active.of(needed) > 0);
+        for stage in [Stage::Healthy, Stage::ShedIgnored, Stage::HealthBroken, Stage::Draining] {
+            if let Some(verdict) = self.first(stage, needed, recorder) {
+                return verdict;
+            }
+        }
+        if !has_active && !self.list.is_empty() {
+            return Verdict::NoSuchFamily;
+        }
+        if self.service.fallback_alias.is_some() {
+            return Verdict::Fallback;
+        }
+        if self.world.settings().fail_open_below > 0.0 {
+            if let Some(verdict) = self.first(Stage::FailOpen, needed, recorder) {
+                return verdict;
+            }
+        }
+        if self.list.is_empty() { Verdict::NoCandidate } else { Verdict::NobodyUp }
+    }
+
+    /// The first cluster that `stage` accepts.
+    fn first(&self, stage: Stage, needed: Option<Family>, recorder: &mut impl Recorder) -> Option<Verdict> {
+        for (position, &place) in self.list.iter().enumerate() {
+            match self.check(place, stage, needed) {
+                Ok(()) => return Some(Verdict::Serve { place, position, stage }),
+                Err(why) => recorder.passed(place, stage, why),
+            }
+        }
+        None
+    }
+
+    /// Whether `stage` accepts a cluster.
+    fn check(&self, place: Place, stage: Stage, needed: Option<Family>) -> Result<(), Passed> {
+        let standing = self.standing_of(place);
+        let some = |count: u32, why| if count > 0 { Ok(()) } else { Err(why) };
+        match stage {
+            Stage::Healthy | Stage::ShedIgnored => {
+                some(standing.up.of(needed), Passed::NoneUp)?;
+                some(u32::from(standing.is_ok), Passed::TooFewUp)?;
+                let may_shed = stage == Stage::Healthy && standing.is_shedding;
+                if may_shed && !self.keeps_key(place, needed) { Err(Passed::Shedding) } else { Ok(()) }
+            }
+            Stage::HealthBroken => some(standing.up.of(needed), Passed::NoneUp),
+            Stage::Draining => some(standing.draining.of(needed), Passed::NoneDraining),
+            Stage::FailOpen => some(standing.active.of(needed), Passed::NoneActive),
+        }
+    }
+
+    /// How a cluster stands.
+    fn standing_of(&self, place: Place) -> &ClusterStanding {
+        self.standing.of(place.cluster)
+    }
+
+    /// Whether one of a cluster's appliances that are up does not shed the key.
+    fn keeps_key(&self, place: Place, needed: Option<Family>) -> bool {
+        self.world.fleet().appliances_of(place.cluster).any(|id| {
+            self.takes_part(id, Stage::Healthy)
+                && needed.is_none_or(|family| self.world.fleet().appliance(id).address(family).is_some())
+        })
+    }
+
+    /// Whether an appliance serves when its cluster was accepted at `stage`.
+    fn takes_part(&self, id: ApplianceId, stage: Stage) -> bool {
+        let condition = self.world.condition(id);
+        self.members.is_active(id)
+            && match stage {
+                Stage::Healthy => {
+                    condition.state == State::Up && !self.world.contender(id).sheds(self.key, condition.shed)
+                }
+                Stage::ShedIgnored => condition.state == State::Up,
+                Stage::Draining => condition.state == State::Draining,
+                Stage::HealthBroken | Stage::FailOpen => true,
+            }
+    }
+
+    /// Adds a cluster's appliances that take part at `stage`, have the family `with` and lack
+    /// `without`, best first, leaving out those already listed.
+    fn collect(
+        &self,
+        place: Place,
+        stage: Stage,
+        with: Option<Family>,
+        without: Option<Family>,
+        ranking: &mut Ranking,
+    ) {
+        let fleet = self.world.fleet();
+        ranking.scored.clear();
+        for id in fleet.appliances_of(place.cluster) {
+            let has = |family| fleet.appliance(id).address(family).is_some();
+            let fits = with.is_none_or(has) && !without.is_some_and(has);
+            if fits && self.takes_part(id, stage) {
+                ranking.scored.push((self.world.contender(id).cost(self.key), id));
+            }
+        }
+        // Ids of a cluster sort as names do, so equal costs fall to the name.
+        ranking.scored.sort_unstable();
+        ranking.appliances.extend(ranking.scored.iter().map(|&(_, id)| id));
+    }
+}
