@@ -5,7 +5,8 @@
 //! them that *are* globally reachable: ordinary address space. The transition blocks of
 //! [`super::transition`] are not here; their clients are IPv4.
 
-use super::Block;
+use super::{Bits, Block};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 /// Not globally reachable, IPv4, in address order.
@@ -62,7 +63,7 @@ static V4_HOLES: LazyLock<Vec<Block<u32>>> = LazyLock::new(|| blocks(&HOLES_V4))
 static V6: LazyLock<Vec<Block<u128>>> = LazyLock::new(|| blocks(&BLOCKS_V6));
 static V6_HOLES: LazyLock<Vec<Block<u128>>> = LazyLock::new(|| blocks(&HOLES_V6));
 
-fn blocks<B: super::Bits>(list: &[(B, u8)]) -> Vec<Block<B>> {
+fn blocks<B: Bits>(list: &[(B, u8)]) -> Vec<Block<B>> {
     list.iter().map(|&(first, len)| Block::around(first, len)).collect()
 }
 
@@ -86,10 +87,22 @@ pub fn holes_v6() -> &'static [Block<u128>] {
     &V6_HOLES
 }
 
+/// Whether `addr` is nobody's on the Internet: in one of the blocks and in none of the holes.
+pub fn contains(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(addr) => is_in(u32::from(addr), blocks_v4(), holes_v4()),
+        IpAddr::V6(addr) => is_in(u128::from(addr), blocks_v6(), holes_v6()),
+    }
+}
+
+fn is_in<B: Bits>(addr: B, blocks: &[Block<B>], holes: &[Block<B>]) -> bool {
+    let any = |list: &[Block<B>]| list.iter().any(|block| block.contains(addr));
+    any(blocks) && !any(holes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prefix::Bits;
 
     fn in_order_and_apart<B: Bits>(list: &[Block<B>]) {
         for pair in list.windows(2) {

@@ -259,6 +259,7 @@ pub struct Snapshot {
     compiled: Arc<Compiled>,
     overlay: Arc<Overlay>,
     standings: Arc<[Standing]>,
+    is_ready: bool,
 }
 
 impl Snapshot {
@@ -273,7 +274,12 @@ impl Snapshot {
         let below = compiled.settings.fail_open_below;
         let standing = |view: &Arc<View>| Standing::count(fleet, view.members(), overlay.conditions(), below);
         let standings = compiled.views.iter().map(standing).collect();
-        Self { generation, compiled, overlay, standings }
+        Self { generation, compiled, overlay, standings, is_ready: true }
+    }
+
+    /// The generation before the first table: it knows nobody, and says that it is not ready.
+    pub fn not_ready(compiled: Arc<Compiled>, overlay: Arc<Overlay>) -> Self {
+        Self { is_ready: false, ..Self::new(0, compiled, overlay) }
     }
 
     /// Its number; grows with every change of table, geography or health.
@@ -281,9 +287,14 @@ impl Snapshot {
         self.generation
     }
 
+    /// Whether it has a table; before the first one nothing can be steered.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
     /// The epoch of its table.
-    pub fn epoch(&self) -> Epoch {
-        self.compiled.table.epoch()
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.is_ready.then(|| self.compiled.table.epoch())
     }
 
     /// The table.
