@@ -1,6 +1,7 @@
 //! steerd
 #![allow(missing_docs)]
 pub mod fleet;
+pub mod geo;
 pub mod prefix;
 pub mod problem;
 pub mod table;
