@@ -3,11 +3,13 @@
 //! A [`RouteSet`] holds one family sorted by first address, then length, so that a route comes right
 //! before those inside it; `parent` names the nearest route around each one. What a route leads to is
 //! a [`ViaId`] into a pool, because a million prefixes share a few thousand sets of candidates.
+//! Layer 3.
 
 use crate::fleet::ClusterId;
 use crate::prefix::{Bits, Block};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
+use std::hash::BuildHasher;
 use std::ops::Range;
 
 /// BGP ORIGIN (RFC 4271 section 5.1.1), best first.
@@ -61,24 +63,31 @@ impl ViaId {
 }
 
 /// Distinct sets of candidates, each sorted by cluster.
+///
+/// Sets lie end to end in one array; they are found again by hash, and a hash that two sets share is
+/// probed upwards, so that cloning a pool is copying arrays.
 #[derive(Debug, Clone, Default)]
 pub struct ViaPool {
     ends: Vec<u32>,
     items: Vec<Candidate>,
-    ids: FxHashMap<Box<[Candidate]>, ViaId>,
+    by_hash: FxHashMap<u64, ViaId>,
 }
 
 impl ViaPool {
     /// The id of `candidates`, which it sorts by cluster; equal sets get one id.
     pub fn intern(&mut self, candidates: &mut [Candidate]) -> ViaId {
         candidates.sort_unstable();
-        if let Some(id) = self.ids.get(&*candidates) {
-            return *id;
+        let mut hash = FxBuildHasher.hash_one(&*candidates);
+        while let Some(&id) = self.by_hash.get(&hash) {
+            if self.get(id) == candidates {
+                return id;
+            }
+            hash = hash.wrapping_add(1);
         }
         let id = ViaId(u32::try_from(self.ends.len()).expect("fewer than 2^32 sets of candidates"));
         self.items.extend_from_slice(candidates);
         self.ends.push(u32::try_from(self.items.len()).expect("fewer than 2^32 candidates"));
-        self.ids.insert(candidates.into(), id);
+        self.by_hash.insert(hash, id);
         id
     }
 
@@ -249,6 +258,26 @@ impl Routes {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl PartialEq for Routes {
+    /// Whether both have the same prefixes with the same candidates; ids may differ.
+    fn eq(&self, other: &Self) -> bool {
+        let mut same_vias = FxHashSet::default();
+        let mut same = |a: ViaId, b: ViaId| {
+            same_vias.contains(&(a, b)) || {
+                let same = self.vias.get(a) == other.vias.get(b);
+                if same {
+                    same_vias.insert((a, b));
+                }
+                same
+            }
+        };
+        self.v4.len() == other.v4.len()
+            && self.v6.len() == other.v6.len()
+            && self.v4.iter().zip(other.v4.iter()).all(|(a, b)| a.0 == b.0 && same(a.1, b.1))
+            && self.v6.iter().zip(other.v6.iter()).all(|(a, b)| a.0 == b.0 && same(a.1, b.1))
     }
 }
 

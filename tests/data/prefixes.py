@@ -22,7 +22,7 @@ def main():
     demo = importlib.util.module_from_spec(spec)
     sys.modules["make_demo"] = demo
     spec.loader.exec_module(demo)
-    wheel = demo.fetch(work, "whereip-network")
+    wheel = demo.fetch(work, "prefixes")
     part = out.with_suffix(".part")
     with gzip.open(part, "wt", compresslevel=3) as lines:
         for prefix, asn in demo.announced(wheel, work):

@@ -1,0 +1,817 @@
+//! Reading a full table: NDJSON in, a frozen [`Table`] or every problem out.
+//!
+//! Lines are taken in any order after the first. The reader keeps going after a problem, so that an
+//! operator sees them all. Deltas share the line loop; see [`super::delta`]. Layer 3.
+
+use super::Table;
+use super::draft::{Draft, ItemKind};
+use super::findings::{Findings, Ignored};
+use super::items::{self, Expressions};
+use super::json::{Fields, Json};
+use super::names;
+use super::pending::{self, PendingRoutes};
+use super::routes::{RouteSet, Routes, ViaPool};
+use crate::prefix::Prefix;
+use crate::problem::Problem;
+use crate::units::Epoch;
+use std::sync::Arc;
+
+/// The table format this reads and writes.
+pub const FORMAT: u64 = 1;
+/// Its minor version: a text of a higher one may have kinds and keys that are ignored.
+pub const MINOR: u64 = 0;
+
+/// A table that was accepted, and what there is to say about its text.
+#[derive(Debug)]
+pub struct Read {
+    /// The table.
+    pub table: Table,
+    /// Identical duplicates and the like, by line.
+    pub warnings: Vec<Problem>,
+    /// Kinds and keys of a newer format, passed over.
+    pub ignored: Vec<Ignored>,
+}
+
+/// The first line of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The epoch it brings.
+    pub epoch: Epoch,
+    /// For a delta, the epoch it is made on.
+    pub base: Option<Epoch>,
+    /// Who wrote it; `None` when it does not say.
+    pub source: Option<Box<str>>,
+}
+
+/// Reads only the first line, of a table or a delta.
+///
+/// # Errors
+/// What is wrong with that line.
+pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
+    let mut out = Findings::default();
+    let header = match Lines::new(bytes).next() {
+        None => {
+            out.problem(empty_text());
+            None
+        }
+        Some((line, text)) => match Json::read(text) {
+            Ok(json) if kind_of(&json) == Some("delta") => header(&mut out, line, json, "delta"),
+            Ok(json) => header(&mut out, line, json, "table"),
+            Err(error) => {
+                out.problem(not_json(line, error));
+                None
+            }
+        },
+    };
+    out.settle()?;
+    header.ok_or_else(|| vec![empty_text()])
+}
+
+/// Reads a full table.
+///
+/// # Errors
+/// Every problem of the text, by line, the first [`super::PROBLEMS_MAX`] of them.
+pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
+    let mut reader = Reader::default();
+    let mut lines = Lines::new(bytes);
+    let header = reader.first_line(&mut lines, "table");
+    if header.is_none() && reader.out.count() > 0 && reader.is_foreign {
+        return Err(reader.out.settle().err().unwrap_or_default());
+    }
+    reader.routes.reserve(bytes.len() / 120);
+    reader.rest(lines);
+    let Reader { mut out, draft, routes, .. } = reader;
+    let fleet = draft.finish(&mut out);
+    let mut vias = ViaPool::default();
+    let (v4, v6) = routes.settle(&mut out, &mut vias, |name| match &fleet {
+        Ok(fleet) => fleet.cluster_by_name(name),
+        Err(draft) => draft.provisional_cluster(name),
+    });
+    let (warnings, ignored) = out.settle()?;
+    let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text()]) };
+    let routes = Routes {
+        v4: RouteSet::from_sorted(v4.into_iter().map(|(block, via, _)| (block, via))),
+        v6: RouteSet::from_sorted(v6.into_iter().map(|(block, via, _)| (block, via))),
+        vias,
+    };
+    let source = header.source.unwrap_or_default();
+    let table = Table::new(header.epoch, source, Arc::new(fleet), Arc::new(routes));
+    Ok(Read { table, warnings, ignored })
+}
+
+/// The lines of a text with their 1-based numbers, blank ones counted but not given.
+pub(super) struct Lines<'a> {
+    rest: &'a [u8],
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    /// Starts at the first line.
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, line: 0 }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (u64, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let end = line_feed(self.rest);
+            let text = &self.rest[..end];
+            self.rest = self.rest.get(end + 1..).unwrap_or_default();
+            self.line += 1;
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            if !text.iter().all(u8::is_ascii_whitespace) {
+                return Some((self.line, text));
+            }
+        }
+        None
+    }
+}
+
+/// Position of the first line feed, or the length; eight octets at a time.
+fn line_feed(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut chunks = bytes.chunks_exact(8);
+    let mut at = 0;
+    for chunk in chunks.by_ref() {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or([b'\n'; 8])) ^ (ONES * u64::from(b'\n'));
+        // A zero octet borrows; false hits only come above a true one, and the lowest is taken.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return at + (zeros.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let tail = chunks.remainder();
+    at + tail.iter().position(|&b| b == b'\n').unwrap_or(tail.len())
+}
+
+/// The problem of a text without lines.
+pub(super) fn empty_text() -> Problem {
+    Problem::at(0, "", "an empty text", r#"a first line {"table":{"format":1,"epoch":1}}"#)
+}
+
+/// The problem of a line that is no JSON.
+fn not_json(line: u64, error: String) -> Problem {
+    Problem::at(line, "", error, "one JSON object a line")
+}
+
+/// The only key of an object.
+fn kind_of<'j>(json: &'j Json<'_>) -> Option<&'j str> {
+    match json {
+        Json::Object(entries) if entries.len() == 1 => Some(&entries[0].0),
+        _ => None,
+    }
+}
+
+/// Splits an object of one key.
+fn split_kind(json: Json<'_>) -> Result<(std::borrow::Cow<'_, str>, Json<'_>), Json<'_>> {
+    match json {
+        Json::Object(mut entries) if entries.len() == 1 => Ok(entries.remove(0)),
+        other => Err(other),
+    }
+}
+
+/// Reads a first line, which has to be of `kind` (`table` or `delta`).
+fn header(out: &mut Findings, line: u64, json: Json<'_>, kind: &'static str) -> Option<Header> {
+    let expected = match kind {
+        "delta" => r#"a first line {"delta":{"format":1,"base":1,"epoch":2}}"#,
+        _ => r#"a first line {"table":{"format":1,"epoch":1}}"#,
+    };
+    let (found, json) = match split_kind(json) {
+        Ok((key, json)) if key == kind => (key, json),
+        Ok((key, _)) => {
+            out.problem(Problem::at(line, "", format!("`{key}`"), expected));
+            return None;
+        }
+        Err(other) => {
+            out.problem(Problem::at(line, "", other, expected));
+            return None;
+        }
+    };
+    let mut fields = Fields::new(out, line, found, json)?;
+    if fields.need(out, "format", "1").is_some_and(|format| format.as_count() != Some(FORMAT)) {
+        fields.problem(out, "format", "another format", FORMAT.to_string());
+        return None;
+    }
+    out.is_lenient = fields.count(out, "minor", 0..=Epoch::MAX).is_some_and(|minor| minor > MINOR);
+    let epoch = epoch(out, &mut fields, "epoch");
+    let base = if kind == "delta" { epoch_of_base(out, &mut fields) } else { None };
+    let source = fields.text(out, "source", names::NOTE, names::note);
+    fields.finish(out);
+    let header = Header { epoch: epoch?, base, source };
+    if header.base.is_some_and(|base| base >= header.epoch) {
+        out.problem(Problem::at(line, "delta.epoch", header.epoch, "an epoch above `base`"));
+    }
+    Some(header)
+}
+
+/// The epoch under `key`, which has to be there.
+fn epoch(out: &mut Findings, fields: &mut Fields<'_>, key: &'static str) -> Option<Epoch> {
+    let expected = format!("a whole number from 1 to {}", Epoch::MAX);
+    let value = fields.need(out, key, &expected)?;
+    fields.convert(out, key, &value, &expected, |value| value.as_count().and_then(Epoch::new))
+}
+
+/// The epoch under `base`.
+fn epoch_of_base(out: &mut Findings, fields: &mut Fields<'_>) -> Option<Epoch> {
+    epoch(out, fields, "base")
+}
+
+/// What the lines of a text come to, before anything is resolved.
+#[derive(Default)]
+pub(super) struct Reader<'a> {
+    /// What was found.
+    pub(super) out: Findings,
+    /// The fleet's lines.
+    pub(super) draft: Draft,
+    /// The route lines.
+    pub(super) routes: PendingRoutes<'a>,
+    /// Prefixes that a delta takes away, with their lines.
+    pub(super) removed: Vec<(Prefix, u64)>,
+    /// Whether the text is a delta.
+    pub(super) is_delta: bool,
+    /// Whether the first line says that the rest is none of ours.
+    pub(super) is_foreign: bool,
+    expressions: Expressions,
+    /// Tests only: every line takes the slow way.
+    #[cfg(test)]
+    pub(super) is_slow: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the first line. When it is no header at all it is read as an ordinary line too; when it is
+    /// one of another kind or format, the rest is not worth reading and `is_foreign` is set.
+    pub(super) fn first_line(&mut self, lines: &mut Lines<'a>, kind: &'static str) -> Option<Header> {
+        let Some((line, text)) = lines.next() else {
+            self.out.problem(empty_text());
+            return None;
+        };
+        let json = match Json::read(text) {
+            Ok(json) => json,
+            Err(error) => {
+                self.out.problem(not_json(line, error));
+                return None;
+            }
+        };
+        let is_header = matches!(kind_of(&json), Some("table" | "delta"));
+        let read = header(&mut self.out, line, json, kind);
+        self.is_foreign = is_header && read.is_none();
+        if !is_header {
+            self.line(line, text);
+        }
+        read
+    }
+
+    /// Reads all other lines.
+    pub(super) fn rest(&mut self, lines: Lines<'a>) {
+        for (line, text) in lines {
+            self.line(line, text);
+        }
+    }
+
+    /// Reads one line: the usual route in passing, anything else as JSON.
+    fn line(&mut self, line: u64, text: &'a [u8]) {
+        #[cfg(test)]
+        if self.is_slow {
+            return self.any_line(line, text);
+        }
+        if !self.routes.take_plain(line, text) {
+            self.any_line(line, text);
+        }
+    }
+
+    /// Reads one line of any kind.
+    fn any_line(&mut self, line: u64, text: &'a [u8]) {
+        let json = match Json::read(text) {
+            Ok(json) => json,
+            Err(error) => return self.out.problem(not_json(line, error)),
+        };
+        let (kind, json) = match split_kind(json) {
+            Ok(split) => split,
+            Err(other) => {
+                let expected = "an object of one key, as {\"site\":{…}}";
+                return self.out.problem(Problem::at(line, "", other, expected));
+            }
+        };
+        let out = &mut self.out;
+        match &*kind {
+            "route" => self.routes.take(out, line, json),
+            "site" => {
+                let made = items::site(out, line, json);
+                self.draft.add_site(out, line, made);
+            }
+            "cluster" => {
+                let made = items::cluster(out, line, json);
+                self.draft.add_cluster(out, line, made);
+            }
+            "appliance" => {
+                let made = items::appliance(out, line, json);
+                self.draft.add_appliance(out, line, made);
+            }
+            "service" => {
+                let made = items::service(out, line, json, &mut self.expressions);
+                self.draft.add_service(out, line, made);
+            }
+            "remove" if self.is_delta => self.remove(line, json),
+            "table" | "delta" => {
+                out.problem(Problem::at(line, "", format!("`{kind}`"), "one such line, the first"));
+            }
+            other => {
+                let known: &[&str] = match self.is_delta {
+                    true => &["site", "cluster", "appliance", "service", "route", "remove"],
+                    false => &["site", "cluster", "appliance", "service", "route"],
+                };
+                out.unknown(line, other.to_owned(), known);
+            }
+        }
+    }
+
+    /// Reads `{"remove":{"route":"198.51.100.0/24"}}` and its like: one thing a line.
+    fn remove(&mut self, line: u64, json: Json<'_>) {
+        let out = &mut self.out;
+        if kind_of(&json).is_none() && matches!(json, Json::Object(_)) {
+            let expected = "one of site, cluster, appliance, service, route";
+            return out.problem(Problem::at(line, "remove", "not one key", expected));
+        }
+        let Some(mut fields) = Fields::new(out, line, "remove", json) else { return };
+        for kind in [ItemKind::Site, ItemKind::Cluster, ItemKind::Appliance, ItemKind::Service] {
+            let read = |text: &str| match kind {
+                ItemKind::Service => names::service(text),
+                _ => names::plain(text),
+            };
+            if let Some(name) = fields.text(out, kind.as_str(), "a name", read) {
+                self.draft.remove(out, line, kind, name);
+            }
+        }
+        if fields.has("route") {
+            let prefix = pending::prefix(out, &mut fields, "route");
+            self.removed.extend(prefix.map(|prefix| (prefix, line)));
+        }
+        fields.finish(out);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A small table with one of everything.
+    pub(in crate::table) const SMALL: &str = r#"{"table":{"format":1,"epoch":42,"source":"inventory-eu"}}
+{"site":{"code":"ams1","lat":52.31,"lon":4.76,"name":"Amsterdam"}}
+{"site":{"code":"fra1","lat":50,"lon":8.5}}
+{"cluster":{"name":"ams1-isp7","site":"ams1","class":"embedded","serves":"routed","tags":["4k"]}}
+{"cluster":{"name":"fra1-any","site":"fra1","class":"transit"}}
+{"appliance":{"name":"ams1-c001","cluster":"ams1-isp7","ipv4":"192.0.2.10","ipv6":"2001:db8::10","hostname":"ams1-c001.cdn.example","capacity_mbps":40000,"status":"active"}}
+{"appliance":{"name":"fra1-c001","cluster":"fra1-any","ipv4":"192.0.2.20","hostname":"FRA1-c001.cdn.example","tags":["4k","b","b"]}}
+{"service":{"name":"video.cdn.example","ttl_s":30,"answers_max":2,"tags":["4k"],"default_clusters":["fra1-any"],"fallback_alias":"video.other-cdn.example"}}
+{"service":{"name":"*.live.cdn.example","ttl_s":0,"scheme":"https","port":8443,"families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["nl","DE"]},"methods":["HEAD","GET"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"}],"health_check":{"path":"/up","every_s":5},"denied_alias":"sorry.example"}}
+{"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp7","local_pref":100,"as_path_len":1,"origin":"igp","med":0}]}}
+{"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any"}]}}
+{"route": {"prefix": "2001:db8::/32", "via": [{"cluster": "fra1-any", "med": 7}, {"cluster": "ams1-isp7"}]}}
+"#;
+
+    /// Reads text that has to be good.
+    pub(in crate::table) fn table(text: &str) -> Table {
+        read_full(text.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}")).table
+    }
+
+    /// Reads `text` with every line on the slow way.
+    fn read_slowly(text: &str) -> Result<Vec<String>, Vec<String>> {
+        let both = [false, true].map(|is_slow| {
+            let mut reader = Reader { is_slow, ..Reader::default() };
+            let mut lines = Lines::new(text.as_bytes());
+            reader.first_line(&mut lines, "table");
+            reader.rest(lines);
+            let mut pool = ViaPool::default();
+            let (v4, v6) = {
+                let draft = &reader.draft;
+                reader.routes.settle(&mut reader.out, &mut pool, |name| draft.provisional_cluster(name))
+            };
+            let told = |list: Vec<Problem>| list.iter().map(Problem::to_string).collect::<Vec<_>>();
+            reader.out.settle().map_err(told).map(|(warnings, _)| {
+                let mut all = told(warnings);
+                all.extend(
+                    v4.iter().map(|(block, via, line)| format!("{block} {line} {:?}", pool.get(*via))),
+                );
+                all.extend(
+                    v6.iter().map(|(block, via, line)| format!("{block} {line} {:?}", pool.get(*via))),
+                );
+                all
+            })
+        });
+        let [fast, slow] = both;
+        assert_eq!(fast, slow, "{text}");
+        fast
+    }
+
+    /// Expects exactly these problems of [`SMALL`] with `lines` after it, which starts at line 13.
+    fn check(lines: &str, expected: &[&str]) {
+        let text = format!("{SMALL}{lines}");
+        let found = match read_full(text.as_bytes()) {
+            Ok(read) => read.warnings.iter().map(|p| format!("warning {p}")).collect(),
+            Err(problems) => problems.iter().map(Problem::to_string).collect::<Vec<_>>(),
+        };
+        assert_eq!(found, expected, "{lines}");
+        let _ = read_slowly(&text);
+    }
+
+    /// Expects one problem of a route line.
+    fn check_route(route: &str, expected: &str) {
+        check(&format!("{{\"route\":{route}}}"), &[expected]);
+    }
+
+    /// Expects one problem of an item with these keys.
+    fn check_item(item: &str, expected: &str) {
+        check(item, &[expected]);
+    }
+
+    #[test]
+    fn the_small_table_is_read() {
+        let table = table(SMALL);
+        assert_eq!((table.epoch().get(), table.source()), (42, "inventory-eu"));
+        let fleet = table.fleet();
+        assert_eq!(fleet.clusters().len(), 2);
+        assert_eq!(fleet.clusters()[1].serves, crate::fleet::Serves::Any);
+        let fra = &fleet.appliances()[1];
+        assert_eq!(
+            (&*fra.hostname, fra.capacity_mbps, fra.tags.len()),
+            ("fra1-c001.cdn.example", CAPACITY, 2)
+        );
+        let live = fleet.service(fleet.service_by_name("*.live.cdn.example").expect("it is there"));
+        assert_eq!(&*live.health_check, r#"{"every_s":5,"path":"/up"}"#);
+        assert_eq!(&*live.methods[0], "GET");
+        assert_eq!(live.geo.allow[0].as_str(), "DE");
+        assert_eq!((table.routes().v4.len(), table.routes().v6.len()), (2, 1));
+        let via = table.routes().vias.get(table.routes().v6.via(0));
+        assert_eq!(via.iter().map(|c| (c.cluster.index(), c.med)).collect::<Vec<_>>(), [(0, 0), (1, 7)]);
+    }
+
+    /// The default capacity.
+    const CAPACITY: u32 = crate::table::CAPACITY_MBPS;
+
+    #[test]
+    fn first_lines_are_checked() {
+        let check = |text: &str, expected: &[&str]| {
+            let found = read_full(text.as_bytes()).err().unwrap_or_default();
+            assert_eq!(found.iter().map(Problem::to_string).collect::<Vec<_>>(), expected, "{text}");
+        };
+        let empty = r#"found an empty text, expected a first line {"table":{"format":1,"epoch":1}}"#;
+        check("", &[empty]);
+        check("\n\n", &[empty]);
+        check("\n{\"table\":{\"format\":1,\"epoch\":1}}\n", &[]);
+        check(
+            r#"{"table":{"format":2,"epoch":1,"new":1}}"#,
+            &["1: table.format: found another format, expected 1"],
+        );
+        check(r#"{"table":{"epoch":1}}"#, &["1: table.format: found nothing, expected 1"]);
+        check(
+            r#"{"table":{"format":1,"epoch":0}}"#,
+            &["1: table.epoch: found 0, expected a whole number from 1 to 9007199254740991"],
+        );
+        check(
+            r#"{"table":{"format":1,"epoch":9007199254740992}}"#,
+            &["1: table.epoch: found 9007199254740992, expected a whole number from 1 to 9007199254740991"],
+        );
+        check(r#"{"table":{"format":1,"epoch":9007199254740991}}"#, &[]);
+        check(
+            r#"{"table":{"format":1,"epoch":1.0}}"#,
+            &["1: table.epoch: found 1.0, expected a whole number from 1 to 9007199254740991"],
+        );
+        check(
+            r#"{"delta":{"format":1,"base":1,"epoch":2}}"#,
+            &[r#"1: found `delta`, expected a first line {"table":{"format":1,"epoch":1}}"#],
+        );
+        check(
+            "{\"site\":{\"code\":\"a\",\"lat\":91,\"lon\":0}}",
+            &[
+                r#"1: found `site`, expected a first line {"table":{"format":1,"epoch":1}}"#,
+                "1: site.lat: found 91, expected a number from -90 to 90",
+            ],
+        );
+        check("\u{feff}{}", &["1: found expected value at column 1, expected one JSON object a line"]);
+    }
+
+    #[test]
+    fn routes_are_checked() {
+        let prefix = "an address and a length, as 192.0.2.0/24 or 2001:db8::/32";
+        let via = r#""via":[{"cluster":"fra1-any"}]"#;
+        check(&format!(r#"{{"route":{{"prefix":"10.0.0.0/8",{via}}}}}"#), &[]);
+        check_route(
+            &format!(r#"{{"prefix":"10.1.0.0/8",{via}}}"#),
+            "13: route.prefix: found \"10.1.0.0/8\", expected no host bits, as in 10.0.0.0/8",
+        );
+        for bad in
+            ["10.0.0.0", "10.0.0.0/33", "10.0.0/8", "010.0.0.0/8", "::/129", "::g/0", "10.0.0.0/08", ""]
+        {
+            let expected = format!("13: route.prefix: found \"{bad}\", expected {prefix}");
+            check_route(&format!(r#"{{"prefix":"{bad}",{via}}}"#), &expected);
+        }
+        check_route(
+            &format!(r#"{{"prefix":7,{via}}}"#),
+            &format!("13: route.prefix: found 7, expected {prefix}"),
+        );
+        check_route(&format!("{{{via}}}"), &format!("13: route.prefix: found nothing, expected {prefix}"));
+        let with_via = |via: &str, expected: &str| {
+            check_route(&format!(r#"{{"prefix":"10.0.0.0/8","via":{via}}}"#), expected)
+        };
+        with_via("[]", "13: route.via: found 0 candidates, expected 1 to 1024 candidates");
+        with_via("{}", "13: route.via: found an object, expected a list of one candidate or more");
+        with_via("[1]", "13: route.via[0]: found 1, expected an object");
+        with_via("[{}]", "13: route.via[0].cluster: found nothing, expected the name of a cluster");
+        with_via(
+            r#"[{"cluster":"fra1-any"},{"cluster":"nowhere"}]"#,
+            "13: route.via[1].cluster: found \"nowhere\", expected the name of a cluster of this table",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any"},{"cluster":"fra1-any","med":1}]"#,
+            "13: route.via[1].cluster: found \"fra1-any\", expected each cluster once in a `via`",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any","local_pref":4294967296}]"#,
+            "13: route.via[0].local_pref: found 4294967296, expected a whole number from 0 to 4294967295",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any","med":-1}]"#,
+            "13: route.via[0].med: found -1, expected a whole number from 0 to 4294967295",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any","as_path_len":null}]"#,
+            "13: route.via[0].as_path_len: found null, expected a whole number from 0 to 4294967295",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any","origin":"IGP"}]"#,
+            "13: route.via[0].origin: found \"IGP\", expected one of igp, egp, incomplete",
+        );
+        with_via(
+            r#"[{"cluster":"fra1-any","local_prf":1}]"#,
+            "13: route.via[0].local_prf: found unknown key `local_prf`, expected `local_pref`, perhaps",
+        );
+        check_route(
+            &format!(r#"{{"prefix":"10.0.0.0/8",{via},"colour":1}}"#),
+            "13: route.colour: found unknown key `colour`, expected one of prefix, via",
+        );
+        check_route(
+            r#"{"prefix":"10.0.0.0/8","via":[{"cluster":"fra1-any","cluster":"fra1-any"}]}"#,
+            "13: found the key `cluster` twice at column 70, expected one JSON object a line",
+        );
+    }
+
+    #[test]
+    fn duplicates_name_both_lines() {
+        check(
+            r#"{"route":{"via":[{"cluster":"fra1-any","origin":"igp"}],"prefix":"0.0.0.0/0"}}"#,
+            &[
+                "warning 13: route.prefix: found 0.0.0.0/0 again, expected one line a prefix; line 11 says the same",
+            ],
+        );
+        check(
+            r#"{"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any","med":1}]}}"#,
+            &["13: route.prefix: found 0.0.0.0/0 again, expected one line a prefix; line 11 says otherwise"],
+        );
+        check(
+            "\n{\"site\":{\"lat\":50.0,\"lon\":8.5,\"code\":\"fra1\"}}",
+            &["warning 14: site.code: found `fra1` again, expected each name once; line 3 says the same"],
+        );
+        check(
+            r#"{"site":{"lat":51,"lon":8.5,"code":"fra1"}}"#,
+            &["13: site.code: found `fra1` again, expected each name once; line 3 says otherwise"],
+        );
+        check(
+            r#"{"service":{"name":"VIDEO.cdn.example."}}"#,
+            &[
+                "13: service.name: found `video.cdn.example` again, expected each name once; line 8 says otherwise",
+            ],
+        );
+    }
+
+    #[test]
+    fn lines_that_are_none_are_told_by_number() {
+        check(
+            "[]\r\n\r\n{\"x\":",
+            &[
+                "13: found an empty list, expected an object of one key, as {\"site\":{…}}",
+                "15: found EOF while parsing a value at column 5, expected one JSON object a line",
+            ],
+        );
+        check(
+            r#"{"sight":{}}"#,
+            &[
+                "13: sight: found unknown key `sight`, expected one of site, cluster, appliance, service, route",
+            ],
+        );
+        check(r#"{"rout":{}}"#, &["13: rout: found unknown key `rout`, expected `route`, perhaps"]);
+        check(r#"{"table":{}}"#, &["13: found `table`, expected one such line, the first"]);
+        check(
+            r#"{"remove":{}}"#,
+            &[
+                "13: remove: found unknown key `remove`, expected one of site, cluster, appliance, service, route",
+            ],
+        );
+        let mut text = SMALL.as_bytes().to_vec();
+        text.extend_from_slice(b"{\"site\":{\"code\":\"\xff\",\"lat\":0,\"lon\":0}}\n");
+        let problems = read_full(&text).expect_err("it is not UTF-8");
+        assert_eq!(
+            problems[0].to_string(),
+            "13: found octets that are not UTF-8 after column 17, expected one JSON object a line"
+        );
+    }
+
+    #[test]
+    fn fleet_items_are_checked() {
+        let check = check_item;
+        check(
+            r#"{"site":{"code":"x","lat":-90.5,"lon":0}}"#,
+            "13: site.lat: found -90.5, expected a number from -90 to 90",
+        );
+        check(
+            r#"{"site":{"code":"x","lat":"1","lon":0}}"#,
+            "13: site.lat: found \"1\", expected a number from -90 to 90",
+        );
+        check(
+            r#"{"site":{"code":"x","lat":0}}"#,
+            "13: site.lon: found nothing, expected a number from -180 to 180",
+        );
+        check(
+            r#"{"cluster":{"name":"x","site":"ams2","class":"transit"}}"#,
+            "13: cluster.site: found \"ams2\", expected the code of a site of this table",
+        );
+        check(
+            r#"{"cluster":{"name":"x","site":"ams1","class":"peering"}}"#,
+            "13: cluster.class: found \"peering\", expected one of embedded, private_peering, public_peering, transit",
+        );
+        check(
+            r#"{"cluster":{"name":"x","site":"ams1"}}"#,
+            "13: cluster.class: found nothing, expected one of embedded, private_peering, public_peering, transit",
+        );
+        let appliance = |keys: &str, expected: &str| {
+            check(&format!(r#"{{"appliance":{{"name":"x","cluster":"fra1-any",{keys}}}}}"#), expected);
+        };
+        appliance(
+            r#""hostname":"x.example""#,
+            "13: appliance.ipv4: found nothing, expected an address under `ipv4`, `ipv6` or both",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.10","hostname":"x.example""#,
+            "13: appliance.ipv4: found 192.0.2.10, expected each address once; appliance `ams1-c001` (line 6) has it",
+        );
+        appliance(
+            r#""ipv6":"2001:DB8:0::10","hostname":"x.example""#,
+            "13: appliance.ipv6: found 2001:db8::10, expected each address once; appliance `ams1-c001` (line 6) has it",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.1","hostname":"AMS1-c001.cdn.example""#,
+            "13: appliance.hostname: found ams1-c001.cdn.example, expected each host name once; appliance `ams1-c001` (line 6) has it",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.1""#,
+            "13: appliance.hostname: found nothing, expected a host name; service `*.live.cdn.example` (line 9) is https",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.1","hostname":"video.cdn.example""#,
+            "13: appliance.hostname: found video.cdn.example, expected a name of its own; it is a service (line 8)",
+        );
+        appliance(
+            r#""ipv4":"224.0.0.1","hostname":"x.example""#,
+            "13: appliance.ipv4: found \"224.0.0.1\", expected the IPv4 address of one machine",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.1","hostname":"x.example","capacity_mbps":4294967296"#,
+            "13: appliance.capacity_mbps: found 4294967296, expected a whole number from 0 to 4294967295",
+        );
+        appliance(
+            r#""ipv4":"192.0.2.1","hostname":"x.example","status":"up""#,
+            "13: appliance.status: found \"up\", expected one of active, draining, disabled",
+        );
+    }
+
+    #[test]
+    fn services_are_checked() {
+        let service = |keys: &str, expected: &str| {
+            check(&format!(r#"{{"service":{{"name":"x.example",{keys}}}}}"#), &[expected]);
+        };
+        service(
+            r#""ttl_s":86401"#,
+            "13: service.ttl_s: found 86401, expected a whole number from 0 to 86400",
+        );
+        service(
+            r#""answers_max":0"#,
+            "13: service.answers_max: found 0, expected a whole number from 1 to 16",
+        );
+        service(
+            r#""answers_max":17"#,
+            "13: service.answers_max: found 17, expected a whole number from 1 to 16",
+        );
+        service(r#""ttl":1"#, UNKNOWN_TTL);
+        service(
+            r#""default_clusters":["ams1-isp7"]"#,
+            "13: service.default_clusters[0]: found \"ams1-isp7\", expected a cluster that serves `any`; line 4 says `routed`",
+        );
+        service(
+            r#""default_clusters":["fra1-any","fra1-any"]"#,
+            "13: service.default_clusters[1]: found \"fra1-any\", expected each cluster once",
+        );
+        service(
+            r#""default_clusters":["nowhere"]"#,
+            "13: service.default_clusters[0]: found \"nowhere\", expected the name of a cluster of this table",
+        );
+        service(
+            r#""fallback_alias":"a.live.cdn.example""#,
+            "13: service.fallback_alias: found \"a.live.cdn.example\", expected a name outside this table; service `*.live.cdn.example` (line 9) has it",
+        );
+        service(
+            r#""denied_alias":"x.example""#,
+            "13: service.denied_alias: found \"x.example\", expected a name outside this table; service `x.example` (line 13) has it",
+        );
+        service(
+            r#""content_key":{"path_regex":"("}"#,
+            "13: service.content_key.path_regex: found \"(\", expected a regular expression (unclosed group)",
+        );
+        service(
+            r#""content_key":{"path_regex":"^/v/"}"#,
+            "13: service.content_key.path_regex: found \"^/v/\", expected a capture, as in ^/v/([^/]+)/",
+        );
+        service(
+            r#""content_key":{}"#,
+            "13: service.content_key: found neither, expected either `path_regex` or a `query` of one name or more",
+        );
+        service(
+            r#""geo":{"deny":["Netherlands"]}"#,
+            "13: service.geo.deny[0]: found \"Netherlands\", expected a country of two letters (ISO 3166-1)",
+        );
+        service(r#""scheme":"ftp""#, "13: service.scheme: found \"ftp\", expected one of http, https");
+        service(r#""port":0"#, "13: service.port: found 0, expected a whole number from 1 to 65535");
+        service(
+            r#""methods":["get"]"#,
+            "13: service.methods[0]: found \"get\", expected an HTTP method, as GET",
+        );
+        service(
+            r#""pathways":[{"id":"a"}]"#,
+            "13: service.pathways[0]: found 0 targets, expected one of `class`, `cluster` and `alias`",
+        );
+        service(
+            r#""pathways":[{"id":"a","class":"transit"},{"id":"a","class":"embedded"}]"#,
+            "13: service.pathways[1].id: found `a` again, expected each id once",
+        );
+        service(
+            r#""pathways":[{"id":"a","cluster":"nowhere"}]"#,
+            "13: service.pathways[0].cluster: found \"nowhere\", expected the name of a cluster of this table",
+        );
+        service(r#""health_check":"/up""#, "13: service.health_check: found \"/up\", expected an object");
+        check(
+            r#"{"service":{"name":"ams1-c001.cdn.example"}}"#,
+            &[
+                "13: service.name: found ams1-c001.cdn.example, expected a name of its own; it is the host name of appliance `ams1-c001` (line 6)",
+            ],
+        );
+        check(
+            r#"{"service":{"name":"a.*.example"}}"#,
+            &[
+                "13: service.name: found \"a.*.example\", expected a host name, or `*.` and one, as *.live.cdn.example",
+            ],
+        );
+    }
+
+    /// What an unknown `ttl` is told.
+    const UNKNOWN_TTL: &str = "13: service.ttl: found unknown key `ttl`, expected one of name, ttl_s, answers_max, tags, \
+        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, health_check";
+
+    #[test]
+    fn a_bad_line_does_not_make_its_referrers_bad() {
+        check(
+            "{\"site\":{\"code\":\"x\",\"lat\":99,\"lon\":0}}\n{\"cluster\":{\"name\":\"c\",\"site\":\"x\",\"class\":\"bad\"}}\n{\"route\":{\"prefix\":\"10.0.0.0/8\",\"via\":[{\"cluster\":\"c\"}]}}",
+            &[
+                "13: site.lat: found 99, expected a number from -90 to 90",
+                "14: cluster.class: found \"bad\", expected one of embedded, private_peering, public_peering, transit",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_newer_minor_version_is_let_off() {
+        let text = SMALL.replacen("\"format\":1", "\"format\":1,\"minor\":1", 1)
+            + "{\"planet\":{}}\n{\"site\":{\"code\":\"x\",\"lat\":1,\"lon\":1,\"mood\":1}}\n{\"site\":{\"code\":\"y\",\"lat\":1,\"lon\":1,\"mood\":1}}\n";
+        let read = read_full(text.as_bytes()).expect("a newer minor version is read");
+        assert_eq!(
+            read.ignored,
+            [
+                Ignored { line: 13, key: "planet".into(), count: 1 },
+                Ignored { line: 14, key: "site.mood".into(), count: 2 },
+            ]
+        );
+    }
+
+    #[test]
+    fn line_feeds_are_found_everywhere() {
+        for len in 0..40 {
+            for at in 0..len {
+                let mut bytes = vec![b'\x0b'; len];
+                bytes[at] = b'\n';
+                assert_eq!(line_feed(&bytes), at);
+            }
+            assert_eq!(line_feed(&vec![0x8a; len]), len);
+        }
+    }
+}
