@@ -216,11 +216,6 @@ impl<'a> Fields<'a> {
         out.problem(Problem::at(self.line, self.path(key), found, expected));
     }
 
-    /// Whether `key` is there.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(name, _)| name == key)
-    }
-
     /// The value of `key`, once.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Json<'a>> {
         self.known.push(key);

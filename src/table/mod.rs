@@ -14,21 +14,31 @@
 //! | `diff`, `guard` | what a new table changes, and whether that is too much |
 //! | `artefact`, `journal`, `body` | binary form, journal framing, compressed bodies |
 
+pub mod artefact;
+pub mod body;
+mod delta;
+mod diff;
 mod draft;
 mod findings;
+mod guard;
 mod items;
+pub mod journal;
 mod json;
 pub mod names;
 mod pending;
 mod read;
 pub mod routes;
+mod write;
 
 use crate::fleet::Fleet;
 use crate::units::Epoch;
 use std::sync::{Arc, OnceLock};
 
+pub use delta::{Delta, DeltaError, DeltaRoutes, read_delta};
+pub use diff::{TableDiff, appliances_withdrawn, covered_space, diff};
 pub use draft::{APPLIANCES_MAX, CLUSTERS_MAX, SERVICES_MAX, SITES_MAX};
 pub use findings::{Ignored, PROBLEMS_MAX};
+pub use guard::{GuardHit, Limits, Moved, guard};
 pub use items::{ANSWERS, ANSWERS_MAX, CAPACITY_MBPS, TTL_S, TTL_S_MAX};
 pub use pending::{LOCAL_PREF, VIA_MAX};
 pub use read::{FORMAT, Header, MINOR, Read, read_full, read_header};

@@ -10,7 +10,7 @@ use super::json::{Fields, Json};
 use super::names;
 use super::routes::{Candidate, Origin, ViaId, ViaPool};
 use crate::fleet::ClusterId;
-use crate::prefix::{Bits, Block, Prefix};
+use crate::prefix::{Bits, Block, Prefix, PrefixError};
 use crate::problem::Problem;
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
@@ -166,7 +166,8 @@ impl<'a> PendingRoutes<'a> {
     pub(super) fn take(&mut self, out: &mut Findings, line: u64, json: Json<'_>) {
         let before = out.count();
         let Some(mut fields) = Fields::new(out, line, "route", json) else { return };
-        let prefix = prefix(out, &mut fields, "prefix");
+        let prefix =
+            fields.need(out, "prefix", PREFIX).and_then(|value| prefix(out, &fields, "prefix", &value));
         let list = fields.need(out, "via", "a list of one candidate or more");
         let start = self.vias.items.len();
         match list {
@@ -227,15 +228,14 @@ impl<'a> PendingRoutes<'a> {
     }
 }
 
-/// Reads the prefix under `key`, which has to be there.
-pub(super) fn prefix(out: &mut Findings, fields: &mut Fields<'_>, key: &'static str) -> Option<Prefix> {
-    let value = fields.need(out, key, PREFIX)?;
+/// Reads `value`, the value of `key`, as a prefix.
+pub(super) fn prefix(out: &mut Findings, fields: &Fields<'_>, key: &str, value: &Json<'_>) -> Option<Prefix> {
     match value.as_text().map(str::parse::<Prefix>) {
         Some(Ok(prefix)) => return Some(prefix),
-        Some(Err(crate::prefix::PrefixError::HostBits(meant))) => {
-            fields.problem(out, key, &value, format!("no host bits, as in {meant}"));
+        Some(Err(PrefixError::HostBits(meant))) => {
+            fields.problem(out, key, value, format!("no host bits, as in {meant}"));
         }
-        _ => fields.problem(out, key, &value, PREFIX),
+        _ => fields.problem(out, key, value, PREFIX),
     }
     None
 }

@@ -51,7 +51,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
     let mut out = Findings::default();
     let header = match Lines::new(bytes).next() {
         None => {
-            out.problem(empty_text());
+            out.problem(empty_text("table"));
             None
         }
         Some((line, text)) => match Json::read(text) {
@@ -64,7 +64,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
         },
     };
     out.settle()?;
-    header.ok_or_else(|| vec![empty_text()])
+    header.ok_or_else(|| vec![empty_text("table")])
 }
 
 /// Reads a full table.
@@ -88,7 +88,7 @@ pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
         Err(draft) => draft.provisional_cluster(name),
     });
     let (warnings, ignored) = out.settle()?;
-    let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text()]) };
+    let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text("table")]) };
     let routes = Routes {
         v4: RouteSet::from_sorted(v4.into_iter().map(|(block, via, _)| (block, via))),
         v6: RouteSet::from_sorted(v6.into_iter().map(|(block, via, _)| (block, via))),
@@ -148,9 +148,17 @@ fn line_feed(bytes: &[u8]) -> usize {
     at + tail.iter().position(|&b| b == b'\n').unwrap_or(tail.len())
 }
 
+/// What a first line of `kind` should be.
+fn first_line_of(kind: &str) -> &'static str {
+    match kind {
+        "delta" => r#"a first line {"delta":{"format":1,"base":1,"epoch":2}}"#,
+        _ => r#"a first line {"table":{"format":1,"epoch":1}}"#,
+    }
+}
+
 /// The problem of a text without lines.
-pub(super) fn empty_text() -> Problem {
-    Problem::at(0, "", "an empty text", r#"a first line {"table":{"format":1,"epoch":1}}"#)
+pub(super) fn empty_text(kind: &str) -> Problem {
+    Problem::at(0, "", "an empty text", first_line_of(kind))
 }
 
 /// The problem of a line that is no JSON.
@@ -176,10 +184,7 @@ fn split_kind(json: Json<'_>) -> Result<(std::borrow::Cow<'_, str>, Json<'_>), J
 
 /// Reads a first line, which has to be of `kind` (`table` or `delta`).
 fn header(out: &mut Findings, line: u64, json: Json<'_>, kind: &'static str) -> Option<Header> {
-    let expected = match kind {
-        "delta" => r#"a first line {"delta":{"format":1,"base":1,"epoch":2}}"#,
-        _ => r#"a first line {"table":{"format":1,"epoch":1}}"#,
-    };
+    let expected = first_line_of(kind);
     let (found, json) = match split_kind(json) {
         Ok((key, json)) if key == kind => (key, json),
         Ok((key, _)) => {
@@ -242,11 +247,16 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// A reader that also takes `remove` lines.
+    pub(super) fn of_delta() -> Self {
+        Self { is_delta: true, ..Self::default() }
+    }
+
     /// Reads the first line. When it is no header at all it is read as an ordinary line too; when it is
     /// one of another kind or format, the rest is not worth reading and `is_foreign` is set.
     pub(super) fn first_line(&mut self, lines: &mut Lines<'a>, kind: &'static str) -> Option<Header> {
         let Some((line, text)) = lines.next() else {
-            self.out.problem(empty_text());
+            self.out.problem(empty_text(kind));
             return None;
         };
         let json = match Json::read(text) {
@@ -346,8 +356,8 @@ impl<'a> Reader<'a> {
                 self.draft.remove(out, line, kind, name);
             }
         }
-        if fields.has("route") {
-            let prefix = pending::prefix(out, &mut fields, "route");
+        if let Some(value) = fields.take("route") {
+            let prefix = pending::prefix(out, &fields, "route", &value);
             self.removed.extend(prefix.map(|prefix| (prefix, line)));
         }
         fields.finish(out);
@@ -376,6 +386,13 @@ pub(super) mod tests {
     /// Reads text that has to be good.
     pub(in crate::table) fn table(text: &str) -> Table {
         read_full(text.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}")).table
+    }
+
+    /// The canonical text of `table`.
+    pub(in crate::table) fn canonical_of(table: &Table) -> String {
+        let mut out = Vec::new();
+        table.write(&mut out).expect("a vector takes everything");
+        String::from_utf8(out).expect("tables are UTF-8")
     }
 
     /// Reads `text` with every line on the slow way.

@@ -103,6 +103,27 @@ impl ViaPool {
         self.ends.get(..ends) == Some(&older.ends[..]) && self.items.get(..items) == Some(&older.items[..])
     }
 
+    /// A pool of those sets that `map` keeps, with their clusters mapped, and where each old id went.
+    /// A set is left out, its new id meaningless, when `is_live` denies it or `map` loses a cluster.
+    pub(super) fn remapped(
+        &self,
+        is_live: impl Fn(ViaId) -> bool,
+        map: impl Fn(ClusterId) -> Option<ClusterId>,
+    ) -> (Self, Vec<ViaId>) {
+        let mut pool = Self::default();
+        let mut went = Vec::with_capacity(self.len());
+        let mut scratch: Vec<Candidate> = Vec::new();
+        for id in (0..self.len() as u32).map(ViaId) {
+            scratch.clear();
+            let old = self.get(id);
+            let mapped = |one: &Candidate| map(one.cluster).map(|cluster| Candidate { cluster, ..*one });
+            scratch.extend(old.iter().filter_map(mapped));
+            let is_kept = scratch.len() == old.len() && is_live(id);
+            went.push(if is_kept { pool.intern(&mut scratch) } else { ViaId(u32::MAX) });
+        }
+        (pool, went)
+    }
+
     /// Number of sets.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -138,23 +159,45 @@ impl<B: Bits> RouteSet<B> {
     /// # Panics
     /// When they are not.
     pub fn from_sorted(routes: impl IntoIterator<Item = (Block<B>, ViaId)>) -> Self {
-        let mut set = Self::default();
-        let mut around: Vec<u32> = Vec::new();
-        let mut last: Option<Block<B>> = None;
+        let routes = routes.into_iter();
+        let (room, _) = routes.size_hint();
+        let (mut firsts, mut lens) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut vias = Vec::with_capacity(room);
         for (block, via) in routes {
-            assert!(last < Some(block), "routes are sorted and unique");
+            firsts.push(block.first());
+            lens.push(block.len());
+            vias.push(via);
+        }
+        Self::from_columns(firsts, lens, vias).expect("routes are sorted and unique")
+    }
+
+    /// Freezes routes given as columns of one length: first addresses, prefix lengths, where they
+    /// lead. `None` when they are not sorted and unique, or a block is not one.
+    pub(super) fn from_columns(firsts: Vec<B>, lens: Vec<u8>, vias: Vec<ViaId>) -> Option<Self> {
+        let count = u32::try_from(firsts.len()).ok().filter(|&count| count < Self::NONE)?;
+        if lens.len() != firsts.len() || vias.len() != firsts.len() {
+            return None;
+        }
+        let mut parents = Vec::with_capacity(firsts.len());
+        // The routes around the one at hand, widest first.
+        let mut around: Vec<(Block<B>, u32)> = Vec::new();
+        let mut last: Option<Block<B>> = None;
+        for at in 0..count {
+            let block =
+                Block::new(firsts[at as usize], lens[at as usize]).filter(|&block| last < Some(block))?;
             last = Some(block);
-            while around.last().is_some_and(|&at| !set.block(at).covers(block)) {
+            while around.last().is_some_and(|(outer, _)| !outer.covers(block)) {
                 around.pop();
             }
-            let at = u32::try_from(set.firsts.len()).expect("fewer than 2^32 routes");
-            set.parents.push(around.last().copied().unwrap_or(Self::NONE));
-            set.firsts.push(block.first());
-            set.lens.push(block.len());
-            set.vias.push(via);
-            around.push(at);
+            parents.push(around.last().map_or(Self::NONE, |&(_, at)| at));
+            around.push((block, at));
         }
-        set
+        Some(Self { firsts, lens, vias, parents })
+    }
+
+    /// First addresses, prefix lengths, and where the routes lead, in order.
+    pub(super) fn columns(&self) -> (&[B], &[u8], &[ViaId]) {
+        (&self.firsts, &self.lens, &self.vias)
     }
 
     /// Number of routes.
@@ -206,6 +249,12 @@ impl<B: Bits> RouteSet<B> {
             low += 1;
         }
         low as u32
+    }
+
+    /// Position of the route for exactly `block`.
+    pub fn position(&self, block: Block<B>) -> Option<u32> {
+        let at = self.lower_bound(block);
+        ((at as usize) < self.len() && self.block(at) == block).then_some(at)
     }
 
     /// The longest route that covers all of `block`, if any.

@@ -1,0 +1,403 @@
+//! The binary form of a table: checked end to end, and quick to load.
+//!
+//! All numbers are little-endian.
+//!
+//! | octets | what |
+//! |---|---|
+//! | 0..8 | magic `STEERDTB` |
+//! | 8..12 | version, 1 |
+//! | 12..16 | number of sections, 4 |
+//! | 16..112 | directory: for each section kind u32, CRC-32 u32, offset u64, length u64 |
+//! | 112.. | sections in the order of the directory, end to end |
+//! | last 32 | SHA-256 of all before |
+//!
+//! Section 1 is the canonical text of the first line and the fleet. Section 2 is the sets of
+//! candidates: count u32, end of each u32, then candidates as five u32 (cluster, local_pref,
+//! as_path_len, origin, med). Sections 3 and 4 are IPv4 and IPv6 routes: count u32, then columns of
+//! first addresses (4 or 16 octets), lengths (1) and sets (u32). Sets are numbered by first use, so
+//! that equal tables have equal artefacts. [`read`] trusts nothing: lengths, order, host bits, ids
+//! and the fleet's text are all checked, as if no digest stood at the end. Layer 3.
+
+use super::Table;
+use super::read::read_full;
+use super::routes::{Candidate, Origin, RouteSet, Routes, ViaId, ViaPool};
+use crate::fleet::ClusterId;
+use crate::prefix::Bits;
+use crate::problem::Problem;
+use std::sync::Arc;
+
+/// First octets of every artefact.
+pub const MAGIC: [u8; 8] = *b"STEERDTB";
+/// The version this reads and writes.
+const VERSION: u32 = 1;
+/// Section kinds, in order: fleet, candidates, IPv4, IPv6.
+const SECTIONS: [&str; 4] = ["fleet", "candidates", "v4", "v6"];
+/// Octets of one directory entry.
+const ENTRY_LEN: usize = 24;
+/// Octets before the first section.
+const HEAD_LEN: usize = 16 + ENTRY_LEN * SECTIONS.len();
+/// Octets of the digest at the end.
+const DIGEST_LEN: usize = 32;
+/// Octets of one candidate.
+const CANDIDATE_LEN: usize = 20;
+
+/// Why bytes are no artefact that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArtefactError {
+    /// The magic is missing.
+    #[error("not a table artefact")]
+    Magic,
+    /// Written by another version.
+    #[error("artefact version {0}, this program reads version 1")]
+    Version(u32),
+    /// Shorter than it says.
+    #[error("the artefact is cut short")]
+    Short,
+    /// The digest at the end does not fit.
+    #[error("the artefact is damaged: its digest does not fit")]
+    Digest,
+    /// A section is not what it should be.
+    #[error("the artefact is damaged: section {section}, {what}")]
+    Section {
+        /// Which one.
+        section: &'static str,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The fleet's lines do not validate.
+    #[error("the artefact's fleet has {} problems", .0.len())]
+    Fleet(Vec<Problem>),
+}
+
+/// Whether `bytes` begin as an artefact does.
+pub fn is_artefact(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
+/// The artefact of `table`.
+pub fn write(table: &Table) -> Vec<u8> {
+    let routes = table.routes();
+    let mut order = ViaOrder { new: vec![u32::MAX; routes.vias.len()], old: Vec::new() };
+    let v4 = write_routes(&routes.v4, &mut order);
+    let v6 = write_routes(&routes.v6, &mut order);
+    let sections = [table.fleet_text().into_bytes(), write_vias(&routes.vias, &order.old), v4, v6];
+    let len = HEAD_LEN + sections.iter().map(Vec::len).sum::<usize>() + DIGEST_LEN;
+    let mut out = Vec::with_capacity(len);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&(SECTIONS.len() as u32).to_le_bytes());
+    let mut offset = HEAD_LEN as u64;
+    for (kind, section) in (1u32..).zip(&sections) {
+        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(&crc32fast::hash(section).to_le_bytes());
+        out.extend_from_slice(&offset.to_le_bytes());
+        out.extend_from_slice(&(section.len() as u64).to_le_bytes());
+        offset += section.len() as u64;
+    }
+    for section in &sections {
+        out.extend_from_slice(section);
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, &out);
+    out.extend_from_slice(digest.as_ref());
+    out
+}
+
+/// Sets of candidates numbered by first use.
+struct ViaOrder {
+    /// New number by old id; `u32::MAX`: not used so far.
+    new: Vec<u32>,
+    /// Old ids by new number.
+    old: Vec<ViaId>,
+}
+
+impl ViaOrder {
+    /// The new number of `id`.
+    fn number(&mut self, id: ViaId) -> u32 {
+        let slot = &mut self.new[id.index()];
+        if *slot == u32::MAX {
+            *slot = self.old.len() as u32;
+            self.old.push(id);
+        }
+        *slot
+    }
+}
+
+/// The columns of one family.
+fn write_routes<B: Bits>(set: &RouteSet<B>, order: &mut ViaOrder) -> Vec<u8> {
+    let (firsts, lens, vias) = set.columns();
+    let width = usize::from(B::LEN / 8);
+    let mut out = Vec::with_capacity(4 + firsts.len() * (width + 5));
+    out.extend_from_slice(&(firsts.len() as u32).to_le_bytes());
+    for first in firsts {
+        out.extend_from_slice(&first.widen().to_le_bytes()[..width]);
+    }
+    out.extend_from_slice(lens);
+    for &via in vias {
+        out.extend_from_slice(&order.number(via).to_le_bytes());
+    }
+    out
+}
+
+/// The sets `ids` of `pool`.
+fn write_vias(pool: &ViaPool, ids: &[ViaId]) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&(ids.len() as u32).to_le_bytes());
+    let mut end = 0u32;
+    for &id in ids {
+        end += pool.get(id).len() as u32;
+        out.extend_from_slice(&end.to_le_bytes());
+    }
+    for candidate in ids.iter().flat_map(|&id| pool.get(id)) {
+        let Candidate { cluster, local_pref, as_path_len, origin, med } = *candidate;
+        for number in [cluster.index() as u32, local_pref, as_path_len, origin as u32, med] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    out
+}
+
+/// Reads an artefact.
+///
+/// # Errors
+/// [`ArtefactError`].
+pub fn read(bytes: &[u8]) -> Result<Table, ArtefactError> {
+    if !is_artefact(bytes) {
+        return Err(ArtefactError::Magic);
+    }
+    let mut head = Cursor { section: "head", rest: &bytes[MAGIC.len()..] };
+    let version = head.u32().map_err(|_| ArtefactError::Short)?;
+    if version != VERSION {
+        return Err(ArtefactError::Version(version));
+    }
+    if bytes.len() < HEAD_LEN + DIGEST_LEN {
+        return Err(ArtefactError::Short);
+    }
+    let (body, digest) = bytes.split_at(bytes.len() - DIGEST_LEN);
+    if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
+        return Err(ArtefactError::Digest);
+    }
+    let [fleet, vias, v4, v6] = read_directory(head, body)?;
+    let read = read_full(fleet.rest).map_err(ArtefactError::Fleet)?.table;
+    if !read.routes().is_empty() {
+        return Err(fleet.fault("a route among its lines"));
+    }
+    let vias = read_vias(vias, read.fleet().clusters().len())?;
+    let routes = Routes { v4: read_routes(v4, vias.len())?, v6: read_routes(v6, vias.len())?, vias };
+    Ok(Table::new(read.epoch(), read.source(), read.fleet().clone(), Arc::new(routes)))
+}
+
+/// Bytes of one section that are not read yet.
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    section: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    /// The error that says `what` is wrong here.
+    fn fault(&self, what: &'static str) -> ArtefactError {
+        ArtefactError::Section { section: self.section, what }
+    }
+
+    /// The next `count` items of `width` octets.
+    fn take(&mut self, count: usize, width: usize) -> Result<&'a [u8], ArtefactError> {
+        let taken = count.checked_mul(width).and_then(|len| self.rest.split_at_checked(len));
+        let (taken, rest) = taken.ok_or_else(|| self.fault("shorter than it says"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// The next number.
+    fn u32(&mut self) -> Result<u32, ArtefactError> {
+        self.take(1, 4).map(le_u32)
+    }
+
+    /// The next number.
+    fn u64(&mut self) -> Result<u64, ArtefactError> {
+        let low = u64::from(self.u32()?);
+        Ok(low | u64::from(self.u32()?) << 32)
+    }
+
+    /// Ends the section.
+    fn finish(self) -> Result<(), ArtefactError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.fault("longer than it says")) }
+    }
+}
+
+/// A number of up to 16 octets.
+fn le(octets: &[u8]) -> u128 {
+    octets.iter().rev().fold(0, |number, octet| number << 8 | u128::from(*octet))
+}
+
+/// A number of four octets; shorter is padded.
+fn le_u32(octets: &[u8]) -> u32 {
+    octets.try_into().map_or_else(|_| le(octets) as u32, u32::from_le_bytes)
+}
+
+/// Checks that the directory names the four sections end to end, each with its CRC.
+fn read_directory<'a>(mut head: Cursor<'a>, body: &'a [u8]) -> Result<[Cursor<'a>; 4], ArtefactError> {
+    if head.u32()? as usize != SECTIONS.len() {
+        return Err(head.fault("another number of sections"));
+    }
+    let mut sections = [Cursor { section: "", rest: &[] }; SECTIONS.len()];
+    let mut rest = &body[HEAD_LEN..];
+    for (index, (slot, section)) in sections.iter_mut().zip(SECTIONS).enumerate() {
+        let (kind, crc) = (head.u32()?, head.u32()?);
+        let (offset, len) = (head.u64()?, head.u64()?);
+        let here = (body.len() - rest.len()) as u64;
+        let split = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len));
+        let cursor = Cursor { section, rest: split.map_or(&[], |(taken, _)| taken) };
+        let Some((taken, after)) = split.filter(|_| kind as usize == index + 1 && offset == here) else {
+            return Err(cursor.fault("not where it should be"));
+        };
+        if crc32fast::hash(taken) != crc {
+            return Err(cursor.fault("its CRC does not fit"));
+        }
+        *slot = cursor;
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(head.fault("octets after the last section"));
+    }
+    Ok(sections)
+}
+
+/// Reads the sets of candidates; each is sorted by cluster and none appears twice.
+fn read_vias(mut cursor: Cursor<'_>, clusters: usize) -> Result<ViaPool, ArtefactError> {
+    let count = cursor.u32()? as usize;
+    let ends = cursor.take(count, 4)?;
+    let mut pool = ViaPool::default();
+    let mut start = 0;
+    let mut scratch: Vec<Candidate> = Vec::new();
+    for end in ends.chunks_exact(4).map(le_u32) {
+        let len =
+            end.checked_sub(start).filter(|&len| len > 0).ok_or_else(|| cursor.fault("an empty set"))?;
+        start = end;
+        scratch.clear();
+        for candidate in cursor.take(len as usize, CANDIDATE_LEN)?.chunks_exact(CANDIDATE_LEN) {
+            let number = |at: usize| le_u32(&candidate[at * 4..at * 4 + 4]);
+            let origin = match number(3) {
+                0 => Origin::Igp,
+                1 => Origin::Egp,
+                2 => Origin::Incomplete,
+                _ => return Err(cursor.fault("an unknown origin")),
+            };
+            if number(0) as usize >= clusters {
+                return Err(cursor.fault("a cluster that is none"));
+            }
+            let cluster = ClusterId::at(number(0) as usize);
+            scratch.push(Candidate {
+                cluster,
+                local_pref: number(1),
+                as_path_len: number(2),
+                origin,
+                med: number(4),
+            });
+        }
+        if !scratch.is_sorted_by(|a, b| a.cluster < b.cluster) {
+            return Err(cursor.fault("a set that is not sorted"));
+        }
+        let before = pool.len();
+        if pool.intern(&mut scratch).index() != before {
+            return Err(cursor.fault("a set that is there twice"));
+        }
+    }
+    cursor.finish()?;
+    Ok(pool)
+}
+
+/// Reads the columns of one family.
+fn read_routes<B: Bits>(mut cursor: Cursor<'_>, vias: usize) -> Result<RouteSet<B>, ArtefactError> {
+    let count = cursor.u32()? as usize;
+    let width = usize::from(B::LEN / 8);
+    let firsts = cursor.take(count, width)?.chunks_exact(width);
+    let firsts: Vec<B> = match width {
+        4 => firsts.map(|octets| B::narrow(u128::from(le_u32(octets)))).collect(),
+        _ => firsts.map(|octets| B::narrow(octets.try_into().map_or(0, u128::from_le_bytes))).collect(),
+    };
+    let lens = cursor.take(count, 1)?.to_vec();
+    let ids: Vec<ViaId> =
+        cursor.take(count, 4)?.chunks_exact(4).map(|octets| ViaId(le_u32(octets))).collect();
+    if ids.iter().any(|id| id.index() >= vias) {
+        return Err(cursor.fault("a set of candidates that is none"));
+    }
+    cursor.finish()?;
+    let set = RouteSet::from_columns(firsts, lens, ids);
+    set.ok_or_else(|| cursor.fault("prefixes that are not sorted, unique and without host bits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::read::tests::{SMALL, table};
+
+    /// Makes CRCs and digest fit again after a change, so that everything behind them is reached.
+    fn reseal(bytes: &mut [u8]) {
+        for at in 0..SECTIONS.len() {
+            let entry = 16 + at * ENTRY_LEN;
+            let number = |at: usize| le(&bytes[at..at + 8]) as usize;
+            let (offset, len) = (number(entry + 8), number(entry + 16));
+            let Some(section) = offset.checked_add(len).and_then(|end| bytes.get(offset..end)) else {
+                continue;
+            };
+            let crc = crc32fast::hash(section);
+            bytes[entry + 4..entry + 8].copy_from_slice(&crc.to_le_bytes());
+        }
+        let end = bytes.len() - DIGEST_LEN;
+        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes[..end]);
+        bytes[end..].copy_from_slice(digest.as_ref());
+    }
+
+    #[test]
+    fn tables_come_back_and_equal_ones_are_equal_bytes() {
+        let small = table(SMALL);
+        let bytes = write(&small);
+        let back = read(&bytes).expect("it was just written");
+        assert_eq!(back, small);
+        assert_eq!(back.digest(), small.digest());
+        assert_eq!(write(&back), bytes);
+        let empty = Table::empty(small.epoch(), "");
+        assert_eq!(read(&write(&empty)), Ok(empty));
+    }
+
+    #[test]
+    fn every_flip_and_cut_is_an_error() {
+        let bytes = write(&table(SMALL));
+        for at in 0..bytes.len() {
+            for bit in [1u8, 0x80] {
+                let mut bad = bytes.clone();
+                bad[at] ^= bit;
+                assert!(read(&bad).is_err(), "octet {at}");
+            }
+            assert!(read(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        assert_eq!(read(b"STEERDTB\x02\0\0\0"), Err(ArtefactError::Version(2)));
+        assert_eq!(read(b"{\"table\""), Err(ArtefactError::Magic));
+    }
+
+    #[test]
+    fn behind_the_digest_nothing_is_trusted_either() {
+        let bytes = write(&table(SMALL));
+        let mut accepted = 0;
+        for at in 8..bytes.len() - DIGEST_LEN {
+            for change in [1u8, 0x10, 0x80, 0xff] {
+                let mut bad = bytes.clone();
+                bad[at] ^= change;
+                reseal(&mut bad);
+                // A change that is accepted made another valid table, which must be sound throughout.
+                if let Ok(other) = read(&bad) {
+                    accepted += 1;
+                    let other_text = crate::table::read::tests::canonical_of(&other);
+                    assert_eq!(table(&other_text), other, "octet {at}");
+                }
+            }
+            let mut short = bytes[..at].to_vec();
+            short.extend_from_slice(&[0; DIGEST_LEN]);
+            if short.len() > HEAD_LEN + DIGEST_LEN {
+                reseal(&mut short);
+                assert!(read(&short).is_err(), "cut at {at}");
+            }
+        }
+        assert!(accepted > 100, "changes in names and numbers are valid tables: {accepted}");
+    }
+}
