@@ -24,12 +24,12 @@ mod view;
 pub use build::Dirty;
 pub use moved::{Moved, moved};
 pub use names::{Named, Names, parent_of, wire_name};
-pub use standing::{ClusterStanding, Counts, Standing};
+pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
 pub use view::{Found, Kind, Members, Place, View, ViewSpec};
 
 use crate::fleet::{ApplianceId, Fleet, ServiceId};
 use crate::geo::Geography;
-use crate::health::{Condition, Overlay};
+use crate::health::{self, Overlay};
 use crate::lpm::Lpm;
 use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::table::Table;
@@ -258,7 +258,7 @@ pub struct Snapshot {
     generation: u64,
     compiled: Arc<Compiled>,
     overlay: Arc<Overlay>,
-    standings: Arc<[Standing]>,
+    standings: Arc<[Standings]>,
     is_ready: bool,
 }
 
@@ -270,9 +270,9 @@ impl Snapshot {
     /// When the overlay is of another fleet.
     pub fn new(generation: u64, compiled: Arc<Compiled>, overlay: Arc<Overlay>) -> Self {
         let fleet = compiled.table.fleet();
-        assert_eq!(overlay.conditions().len(), fleet.appliances().len(), "an overlay of this fleet");
+        assert_eq!(overlay.appliances.len(), fleet.appliances().len(), "an overlay of this fleet");
         let below = compiled.settings.fail_open_below;
-        let standing = |view: &Arc<View>| Standing::count(fleet, view.members(), overlay.conditions(), below);
+        let standing = |view: &Arc<View>| Standings::count(fleet, view.members(), &overlay.appliances, below);
         let standings = compiled.views.iter().map(standing).collect();
         Self { generation, compiled, overlay, standings, is_ready: true }
     }
@@ -338,7 +338,7 @@ impl Snapshot {
     }
 
     /// How the clusters of a service's view stand.
-    pub fn standing(&self, service: ServiceId) -> &Standing {
+    pub fn standings(&self, service: ServiceId) -> &Standings {
         &self.standings[self.compiled.services[service.index()].view]
     }
 
@@ -353,8 +353,8 @@ impl Snapshot {
     }
 
     /// The health of an appliance.
-    pub fn condition(&self, appliance: ApplianceId) -> &Condition {
-        &self.overlay.conditions()[appliance.index()]
+    pub fn health(&self, appliance: ApplianceId) -> health::Standing {
+        self.overlay.standing(appliance)
     }
 
     /// Octets of the lookup tables.

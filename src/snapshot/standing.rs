@@ -5,7 +5,7 @@
 
 use super::view::Members;
 use crate::fleet::{ClusterId, Fleet};
-use crate::health::{Condition, State};
+use crate::health::{Standing, State};
 use crate::prefix::Family;
 
 /// Appliances counted by the families they have.
@@ -45,30 +45,39 @@ pub struct ClusterStanding {
     pub is_shedding: bool,
 }
 
+/// Whether an operator took an appliance out: his word counts as its `status` does, so that failing
+/// open never revives it (ruling 7).
+pub fn is_taken_out(appliance: Standing) -> bool {
+    appliance.is_ordered && appliance.state != State::Up
+}
+
 /// How the clusters of a view stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Standings {
     clusters: Box<[ClusterStanding]>,
 }
 
-impl Standing {
-    /// Counts `conditions`, one an appliance of `fleet`.
-    pub fn count(fleet: &Fleet, members: &Members, conditions: &[Condition], fail_open_below: f64) -> Self {
+impl Standings {
+    /// Counts `appliances`, which are in the order of `fleet`.
+    pub fn count(fleet: &Fleet, members: &Members, appliances: &[Standing], fail_open_below: f64) -> Self {
         let one = |id: ClusterId| {
             let mut standing = ClusterStanding::default();
             for appliance_id in fleet.appliances_of(id).filter(|&id| members.is_active(id)) {
                 let appliance = fleet.appliance(appliance_id);
-                let condition = &conditions[appliance_id.index()];
+                let health = appliances[appliance_id.index()];
+                if is_taken_out(health) {
+                    continue;
+                }
                 let add = |counts: &mut Counts| {
                     counts.all += 1;
                     counts.v4 += u32::from(appliance.ipv4.is_some());
                     counts.v6 += u32::from(appliance.ipv6.is_some());
                 };
                 add(&mut standing.active);
-                match condition.state {
+                match health.state {
                     State::Up => {
                         add(&mut standing.up);
-                        standing.is_shedding |= condition.shed.get() > 0;
+                        standing.is_shedding |= health.shed_bp.get() > 0;
                     }
                     State::Draining => add(&mut standing.draining),
                     State::Down => {}

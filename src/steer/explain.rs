@@ -279,7 +279,7 @@ impl Writer<'_> {
     fn candidate(&self, rank: usize, place: Place, served: Option<Place>) -> CandidateReport {
         let fleet = self.world.fleet();
         let cluster = fleet.cluster(place.cluster);
-        let standing = self.world.standing(self.service).of(place.cluster);
+        let standing = self.world.standings(self.service).of(place.cluster);
         let count = |counts: Counts| counts.all;
         let route = (place.kind == Kind::Route).then(|| self.route_of(place)).flatten();
         CandidateReport {

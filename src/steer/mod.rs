@@ -25,7 +25,7 @@ use crate::fleet::{ApplianceId, Families, Service, ServiceId};
 use crate::health::State;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, transition};
-use crate::snapshot::{ClusterStanding, Found, Members, Place, Snapshot, Standing};
+use crate::snapshot::{ClusterStanding, Found, Members, Place, Snapshot, Standings, is_taken_out};
 use std::net::IpAddr;
 
 /// Appliances in a ranked list, at most.
@@ -184,7 +184,7 @@ pub fn steer_recorded(
         world,
         service,
         members: view.members(),
-        standing: world.standing(question.service),
+        standings: world.standings(question.service),
         list: found.list,
         key,
     };
@@ -264,7 +264,7 @@ struct Walk<'a> {
     world: &'a Snapshot,
     service: &'a Service,
     members: &'a Members,
-    standing: &'a Standing,
+    standings: &'a Standings,
     list: &'a [Place],
     key: KeyHash,
 }
@@ -306,10 +306,12 @@ impl Walk<'_> {
             Families::Independent => {
                 let first = self.choose(Some(family), recorder);
                 self.list_all(first, Some(family), &[(Some(family), None)], ranking);
+                if first == Verdict::Fallback {
+                    return first;
+                }
                 let second = self.choose(Some(other), &mut Silent);
                 self.list_all(second, Some(other), &[(Some(other), Some(family))], ranking);
-                let is_served = matches!(first, Verdict::Serve { .. });
-                if !is_served && matches!(second, Verdict::Serve { .. }) { second } else { first }
+                if matches!(first, Verdict::Serve { .. }) { first } else { second }
             }
         };
         ranking.appliances.truncate(RANKED_MAX);
@@ -317,7 +319,8 @@ impl Walk<'_> {
     }
 
     /// Lists the cluster that `verdict` chose, then the other healthy ones, then whatever is up.
-    /// Each cluster adds the `parts` (a family to have, one to lack) in turn.
+    /// Of each cluster only those appliances count that keep the key; `parts` say which families they
+    /// have and lack, in turn.
     fn list_all(
         &self,
         verdict: Verdict,
@@ -326,33 +329,32 @@ impl Walk<'_> {
         ranking: &mut Ranking,
     ) {
         let Verdict::Serve { place: chosen, stage, .. } = verdict else { return };
-        let mut add = |place: Place, stage: Stage| {
-            for &(with, without) in parts {
-                if ranking.appliances.len() < RANKED_MAX {
-                    self.collect(place, stage, with, without, ranking);
-                }
-            }
-        };
-        add(chosen, stage);
+        for &(with, without) in parts {
+            self.collect(chosen, stage, with, without, ranking);
+        }
         let others = || self.list.iter().filter(|place| place.cluster != chosen.cluster);
         let is_healthy = |place: &Place| self.check(*place, Stage::Healthy, needed).is_ok();
-        for place in others().filter(|place| is_healthy(place)) {
-            add(*place, Stage::Healthy);
-        }
-        for place in others().filter(|place| !is_healthy(place)) {
-            add(*place, Stage::ShedIgnored);
+        for &(with, without) in parts {
+            let healthy = others().filter(|place| is_healthy(place));
+            for place in healthy.chain(others().filter(|place| !is_healthy(place))) {
+                if ranking.appliances.len() >= RANKED_MAX {
+                    return;
+                }
+                self.collect(*place, Stage::Healthy, with, without, ranking);
+            }
         }
     }
 
     /// Finds who serves, stage by stage.
     fn choose(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
-        let has_active = self.list.iter().any(|place| self.standing_of(*place).active.of(needed) > 0);
+        let has_active =
+            |family| self.list.iter().any(|place| self.standing_of(*place).active.of(family) > 0);
         for stage in [Stage::Healthy, Stage::ShedIgnored, Stage::HealthBroken, Stage::Draining] {
             if let Some(verdict) = self.first(stage, needed, recorder) {
                 return verdict;
             }
         }
-        if !has_active && !self.list.is_empty() {
+        if has_active(None) && !has_active(needed) {
             return Verdict::NoSuchFamily;
         }
         if self.service.fallback_alias.is_some() {
@@ -396,7 +398,7 @@ impl Walk<'_> {
 
     /// How a cluster stands.
     fn standing_of(&self, place: Place) -> &ClusterStanding {
-        self.standing.of(place.cluster)
+        self.standings.of(place.cluster)
     }
 
     /// Whether one of a cluster's appliances that are up does not shed the key.
@@ -409,14 +411,15 @@ impl Walk<'_> {
 
     /// Whether an appliance serves when its cluster was accepted at `stage`.
     fn takes_part(&self, id: ApplianceId, stage: Stage) -> bool {
-        let condition = self.world.condition(id);
+        let health = self.world.health(id);
         self.members.is_active(id)
+            && !is_taken_out(health)
             && match stage {
                 Stage::Healthy => {
-                    condition.state == State::Up && !self.world.contender(id).sheds(self.key, condition.shed)
+                    health.state == State::Up && !self.world.contender(id).sheds(self.key, health.shed_bp)
                 }
-                Stage::ShedIgnored => condition.state == State::Up,
-                Stage::Draining => condition.state == State::Draining,
+                Stage::ShedIgnored => health.state == State::Up,
+                Stage::Draining => health.state == State::Draining,
                 Stage::HealthBroken | Stage::FailOpen => true,
             }
     }

@@ -38,8 +38,12 @@ fn build(step: usize) {
         text.len() as f64 / parse / 1e3
     );
     let start = Instant::now();
-    let points = CountryPoints::parse(include_str!("../../data/country_points.csv")).expect("the built-in points");
-    let file = ("iptoasn-country.mmdb".to_owned(), std::fs::read("data/iptoasn-country.mmdb").expect("the demo GeoIP"));
+    let points =
+        CountryPoints::parse(include_str!("../../data/country_points.csv")).expect("the built-in points");
+    let file = (
+        "iptoasn-country.mmdb".to_owned(),
+        std::fs::read("data/iptoasn-country.mmdb").expect("the demo GeoIP"),
+    );
     let geography = Arc::new(Geography::read(&[file], &points).expect("a good file").0);
     println!("geoip    {:>9} ranges  {:>8.1} ms", geography.v4.count() + geography.v6.count(), ms(start));
     let table = Arc::new(read.table);

@@ -104,13 +104,20 @@ fn fleet(epoch: u64) -> String {
         }
     }
     line(r#"{"service":{"name":"video.cdn.example","default_clusters":["c001","c003"]}}"#.to_owned());
-    line(r#"{"service":{"name":"download.cdn.example","ttl_s":60,"default_clusters":["c001","c003"]}}"#.to_owned());
-    line(r#"{"service":{"name":"live.cdn.example","tags":["live"],"default_clusters":["c001","c007"]}}"#.to_owned());
+    line(
+        r#"{"service":{"name":"download.cdn.example","ttl_s":60,"default_clusters":["c001","c003"]}}"#
+            .to_owned(),
+    );
+    line(
+        r#"{"service":{"name":"live.cdn.example","tags":["live"],"default_clusters":["c001","c007"]}}"#
+            .to_owned(),
+    );
     text
 }
 
 fn read_table() -> Option<Vec<(String, u32)>> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), std::path::PathBuf::from);
     let path = [target.as_path(), Path::new(env!("CARGO_MANIFEST_DIR")).join("target").as_path()]
         .into_iter()
         .map(|dir| dir.join("prefixes.csv.gz"))
@@ -142,7 +149,8 @@ fn made_up() -> Vec<(String, u32)> {
             format!("{}/{len}", std::net::Ipv4Addr::from(addr))
         } else {
             let len = [48, 48, 48, 44, 40, 32, 29][next(7) as usize];
-            let addr = ((0x2000_0000u128 + u128::from(next(0x1000_0000))) << 96 | u128::from(next(1 << 32)) << 64)
+            let addr = ((0x2000_0000u128 + u128::from(next(0x1000_0000))) << 96
+                | u128::from(next(1 << 32)) << 64)
                 & (u128::MAX << (128 - len));
             format!("{}/{len}", std::net::Ipv6Addr::from(addr))
         };
