@@ -1,6 +1,7 @@
 //! steerd
 #![allow(missing_docs)]
 pub mod fleet;
+pub mod geo;
 pub mod lpm;
 pub mod policy;
 pub mod prefix;
