@@ -15,8 +15,10 @@
 //! locations of one geography are equal.
 
 mod country_points;
+mod mmdb;
 pub mod point;
 pub mod ranges;
+mod record;
 
 pub use country_points::CountryPoints;
 pub use point::{Point, distance};
@@ -24,6 +26,7 @@ pub use ranges::{Range, Ranges};
 
 use crate::fleet::Country;
 use crate::prefix::{Bits, Block, Prefix};
+use crate::problem::Problem;
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
 
@@ -112,6 +115,42 @@ impl Geography {
         Self::of(Ranges::from_networks(v4), Ranges::from_networks(v6), locations)
     }
 
+    /// Reads databases, `(name, octets)` each, and lays them over each other in that order (see the
+    /// module's rules); `points` gives countries their place. No file: nothing is known.
+    ///
+    /// Comes with warnings: a family of which no file says anything.
+    ///
+    /// # Errors
+    /// A problem for each file that is no database, is broken, breaks a limit or knows no place.
+    pub fn read(
+        files: &[(String, Vec<u8>)],
+        points: &CountryPoints,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut locations = Locations::default();
+        let (mut v4, mut v6) = (Ranges::default(), Ranges::default());
+        for (file, octets) in files {
+            match mmdb::compile(octets, points, &mut locations) {
+                Ok(found) => {
+                    let mut pairs = FxHashMap::default();
+                    v4 = v4.zip_with(&found.v4, |a, b| locations.overlaid(a, b, &mut pairs));
+                    v6 = v6.zip_with(&found.v6, |a, b| locations.overlaid(a, b, &mut pairs));
+                }
+                Err(refused) => problems.push(refused.in_file(file)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let halves = [("IPv4", v4.is_unknown()), ("IPv6", v6.is_unknown())];
+        let blank = halves.iter().filter(|(_, is_unknown)| *is_unknown && !files.is_empty());
+        let warning = |family| {
+            Problem::at(0, "geoip.files", format!("no location for {family}"), "databases of both families")
+        };
+        let warnings = blank.map(|(family, _)| warning(family)).collect();
+        Ok((Self::of(v4, v6, locations), warnings))
+    }
+
     /// The location of `addr`, taken as written: no transition form is looked through.
     pub fn lookup(&self, addr: IpAddr) -> LocationId {
         match addr {
@@ -133,9 +172,19 @@ impl Geography {
         }
     }
 
-    /// Puts the parts together and takes the digest.
-    fn of(v4: Ranges<u32>, v6: Ranges<u128>, locations: Locations) -> Self {
-        let locations = locations.list;
+    /// Puts the parts together and takes the digest. Ids are given anew in the order of first use,
+    /// so that what nothing uses goes and equal geographies are equal in every field.
+    fn of(mut v4: Ranges<u32>, mut v6: Ranges<u128>, found: Locations) -> Self {
+        let mut locations = vec![Location::UNKNOWN];
+        let mut renamed = vec![LocationId::UNKNOWN; found.list.len()];
+        for id in v4.ids_mut().iter_mut().chain(v6.ids_mut()) {
+            let old = id.index();
+            if old > 0 && renamed[old] == LocationId::UNKNOWN {
+                renamed[old] = LocationId(locations.len() as u32);
+                locations.push(found.list[old]);
+            }
+            *id = renamed[old];
+        }
         let digest = digest_of(&v4, &v6, &locations);
         Self { v4, v6, locations, digest }
     }
@@ -174,6 +223,23 @@ impl Locations {
             let id = u32::try_from(self.list.len()).expect("a search tree has fewer than 2^32 leaves");
             self.list.push(location);
             LocationId(id)
+        })
+    }
+
+    /// The location of an address that one file puts at `first` and a later one at `later`; `pairs`
+    /// remembers the answers for these two files.
+    fn overlaid(
+        &mut self,
+        first: LocationId,
+        later: LocationId,
+        pairs: &mut FxHashMap<(LocationId, LocationId), LocationId>,
+    ) -> LocationId {
+        if first == LocationId::UNKNOWN || later == LocationId::UNKNOWN || first == later {
+            return first.max(later);
+        }
+        *pairs.entry((first, later)).or_insert_with(|| {
+            let both = self.list[first.index()].filled_from(self.list[later.index()]);
+            self.id_of(both)
         })
     }
 }

@@ -82,6 +82,16 @@ impl<B: Bits> Ranges<B> {
         self.starts.len()
     }
 
+    /// Whether nothing is known of any address.
+    pub fn is_unknown(&self) -> bool {
+        self.ids == [LocationId::UNKNOWN]
+    }
+
+    /// The locations in address order, to be renamed one to one.
+    pub(super) fn ids_mut(&mut self) -> &mut [LocationId] {
+        &mut self.ids
+    }
+
     /// Combines two cuttings of the family: each address gets `combine(own location, other's)`.
     ///
     /// Cost: one pass over both; `combine` is called once a piece.
