@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 pub mod fleet;
 pub mod geo;
+pub mod health;
 pub mod lpm;
 pub mod policy;
 pub mod prefix;

@@ -13,7 +13,9 @@ use crate::prefix::{Bits, Block};
 /// Memory: 8 octets a range for IPv4, 20 for IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranges<B> {
+    /// First addresses, ascending; the first is the lowest address.
     starts: Vec<B>,
+    /// Locations, as many; neighbours differ.
     ids: Vec<LocationId>,
 }
 
@@ -138,6 +140,7 @@ fn close_before<B: Bits>(open: &mut Vec<(B, LocationId)>, first: Option<B>, buil
 /// Makes [`Ranges`] from left to right.
 #[derive(Debug)]
 pub struct RangesBuilder<B> {
+    /// What is made so far; its last range is open.
     ranges: Ranges<B>,
 }
 
