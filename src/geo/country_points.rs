@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 /// Country → point. Immutable.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CountryPoints {
+    /// By country.
     points: FxHashMap<Country, Point>,
 }
 

@@ -259,8 +259,8 @@ mod tests {
 
     fn check(geography: &Geography, addr: &str, expected: &str) {
         let found = at(geography, addr);
-        let country = found.country.map_or("?".to_owned(), |c| c.as_str().to_owned());
-        let point = found.point.map_or("nowhere".to_owned(), |p| format!("{},{}", p.lat(), p.lon()));
+        let country = found.country.map_or_else(|| "?".to_owned(), |c| c.as_str().to_owned());
+        let point = found.point.map_or_else(|| "nowhere".to_owned(), |p| format!("{},{}", p.lat(), p.lon()));
         assert_eq!(format!("{country} {point}"), expected, "{addr}");
     }
 

@@ -193,7 +193,9 @@ impl Geography {
 /// Locations while they are collected: equal ones get one id.
 #[derive(Debug)]
 struct Locations {
+    /// By id; the first is [`Location::UNKNOWN`].
     list: Vec<Location>,
+    /// The way back.
     ids: FxHashMap<LocationKey, LocationId>,
 }
 

@@ -31,8 +31,11 @@ pub const EARTH_RADIUS_KM: f64 = 6371.0088;
 /// A place: latitude and longitude, and the same as a unit vector.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// Degrees north, −90 to 90.
     lat: f64,
+    /// Degrees east, −180 to 180.
     lon: f64,
+    /// Towards 0,0; towards 0,90; towards the north pole.
     unit: [f64; 3],
 }
 
@@ -47,11 +50,6 @@ impl Point {
         let ring = libm::cos(north);
         let unit = [ring * libm::cos(east), ring * libm::sin(east), libm::sin(north)];
         Some(Self { lat, lon, unit })
-    }
-
-    /// Cosine of the angle to `other`, seen from the centre of the earth: falls with distance.
-    pub fn cosine_to(&self, other: &Self) -> f64 {
-        self.unit.iter().zip(other.unit).map(|(a, b)| a * b).sum()
     }
 
     /// Degrees north.

@@ -13,7 +13,9 @@ use crate::prefix::{Bits, Block};
 /// Memory: 8 octets a range for IPv4, 20 for IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranges<B> {
+    /// First addresses, ascending; the first is the lowest address.
     starts: Vec<B>,
+    /// Locations, as many; neighbours differ.
     ids: Vec<LocationId>,
 }
 
@@ -32,29 +34,6 @@ impl<B: Bits> Default for Ranges<B> {
     /// Nothing is known.
     fn default() -> Self {
         Self { starts: vec![B::default()], ids: vec![LocationId::UNKNOWN] }
-    }
-}
-
-/// Ranges by position, for whoever walks them in order.
-impl<B: Bits> Ranges<B> {
-    /// Position of the range around `addr`.
-    pub fn position(&self, addr: B) -> usize {
-        self.position_within(0..self.starts.len(), addr)
-    }
-
-    /// The same for an `addr` that lies in one of the ranges of `within`.
-    pub fn position_within(&self, within: std::ops::Range<usize>, addr: B) -> usize {
-        within.start + self.starts[within].partition_point(|&start| start <= addr) - 1
-    }
-
-    /// Lowest address of the range at `position`.
-    pub fn first(&self, position: usize) -> B {
-        self.starts[position]
-    }
-
-    /// Location of the range at `position`.
-    pub fn id(&self, position: usize) -> LocationId {
-        self.ids[position]
     }
 }
 
@@ -161,6 +140,7 @@ fn close_before<B: Bits>(open: &mut Vec<(B, LocationId)>, first: Option<B>, buil
 /// Makes [`Ranges`] from left to right.
 #[derive(Debug)]
 pub struct RangesBuilder<B> {
+    /// What is made so far; its last range is open.
     ranges: Ranges<B>,
 }
 

@@ -280,8 +280,8 @@ mod tests {
     fn check(json: &str, expected: &str) {
         let record: Record = serde_json::from_str(json).expect("the sample is JSON");
         let found = record.location(&points());
-        let country = found.country.map_or("?".to_owned(), |c| c.as_str().to_owned());
-        let point = found.point.map_or("nowhere".to_owned(), |p| format!("{},{}", p.lat(), p.lon()));
+        let country = found.country.map_or_else(|| "?".to_owned(), |c| c.as_str().to_owned());
+        let point = found.point.map_or_else(|| "nowhere".to_owned(), |p| format!("{},{}", p.lat(), p.lon()));
         assert_eq!(format!("{country} {point} {:?}", found.accuracy), expected, "{json}");
     }
 

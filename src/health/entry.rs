@@ -160,7 +160,9 @@ fn slice_of(load: Option<f64>, settings: &Settings) -> u64 {
     match load {
         Some(load) if load >= full => SHED_MAX_BP * 1000,
         // Here above < load < full, so the fraction is inside 0 to 1.
-        Some(load) if load > above => ((load - above) / (full - above) * (SHED_MAX_BP * 1000) as f64) as u64,
+        Some(load) if load > above => {
+            ((load - above) / (full - above) * (SHED_MAX_BP * 1000) as f64).round() as u64
+        }
         _ => 0,
     }
 }

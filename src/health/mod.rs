@@ -125,11 +125,17 @@ pub struct SeqRefused {
 /// What is believed of all appliances.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
+    /// How it is judged.
     settings: Settings,
+    /// What was told, by appliance.
     entries: FxHashMap<Box<str>, Entry>,
+    /// The order of pushes, by source; at most [`SOURCES_MAX`].
     pushes: BTreeMap<Box<str>, LastPush>,
+    /// Operators' words.
     overrides: Overrides,
+    /// Since when more than half of those fed by heartbeats are silent.
     feed_broken_since: Option<UnixMs>,
+    /// Whether health is ignored everywhere; kept for its hysteresis.
     fleet_fail_open: bool,
 }
 

@@ -159,6 +159,7 @@ mod ms_option {
 /// The overrides in force, in the order they were set; one for each [`Match`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Overrides {
+    /// At most [`OVERRIDES_MAX`], no two of one match.
     list: Vec<Override>,
 }
 

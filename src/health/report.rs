@@ -143,7 +143,7 @@ mod tests {
     fn check(json: &str, expected: Result<&str, &str>) {
         let found = serde_json::from_str::<Push>(json);
         let found = found.map(|p| {
-            let from = p.from.map_or("-".to_owned(), |(from, seq)| format!("{from} {seq}"));
+            let from = p.from.map_or_else(|| "-".to_owned(), |(from, seq)| format!("{from} {seq}"));
             let told = |r: &Report| {
                 format!("{} {} {:?} {:?} {:?}", r.appliance, r.state.as_str(), r.load, r.since, r.reason)
             };
