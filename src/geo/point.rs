@@ -52,6 +52,11 @@ impl Point {
         Some(Self { lat, lon, unit })
     }
 
+    /// Cosine of the angle to `other`, seen from the centre of the earth: falls with distance.
+    pub fn cosine_to(&self, other: &Self) -> f64 {
+        self.unit.iter().zip(other.unit).map(|(a, b)| a * b).sum()
+    }
+
     /// Degrees north.
     pub fn lat(&self) -> f64 {
         self.lat

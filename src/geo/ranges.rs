@@ -37,6 +37,29 @@ impl<B: Bits> Default for Ranges<B> {
     }
 }
 
+/// Ranges by position, for whoever walks them in order.
+impl<B: Bits> Ranges<B> {
+    /// Position of the range around `addr`.
+    pub fn position(&self, addr: B) -> usize {
+        self.position_within(0..self.starts.len(), addr)
+    }
+
+    /// The same for an `addr` that lies in one of the ranges of `within`.
+    pub fn position_within(&self, within: std::ops::Range<usize>, addr: B) -> usize {
+        within.start + self.starts[within].partition_point(|&start| start <= addr) - 1
+    }
+
+    /// Lowest address of the range at `position`.
+    pub fn first(&self, position: usize) -> B {
+        self.starts[position]
+    }
+
+    /// Location of the range at `position`.
+    pub fn id(&self, position: usize) -> LocationId {
+        self.ids[position]
+    }
+}
+
 impl<B: Bits> Ranges<B> {
     /// Flattens `networks`, which may nest: an address gets the location of the longest network
     /// around it, and of two equal networks that of the later one.
