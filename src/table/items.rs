@@ -137,7 +137,7 @@ pub(super) fn cluster(out: &mut Findings, line: u64, json: Json<'_>) -> Made<Clu
             name: name?,
             site: site?,
             class,
-            serves: serves.unwrap_or(Serves::default_of(class)),
+            serves: serves.unwrap_or_else(|| Serves::default_of(class)),
             tags,
         })
     })
@@ -254,7 +254,7 @@ fn content_key(
     };
     let regex = inner.take("path_regex");
     let query = inner.list(out, "query");
-    let is_one = regex.is_some() != !query.is_empty();
+    let is_one = regex.is_some() == query.is_empty();
     let key = match regex {
         _ if !is_one => {
             let found = if query.is_empty() { "neither" } else { "both" };
