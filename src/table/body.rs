@@ -66,7 +66,7 @@ pub fn decode_body(encoding: Encoding, bytes: &[u8], cap: usize) -> Result<Cow<'
 /// Reads to the end or past `cap`.
 fn read_capped(reader: impl Read, cap: usize) -> Result<Vec<u8>, BodyError> {
     let mut out = Vec::new();
-    let mut reader = reader.take(cap as u64 + 1);
+    let mut reader = reader.take((cap as u64).saturating_add(1));
     reader.read_to_end(&mut out).map_err(|error| BodyError::Corrupt(error.to_string()))?;
     if out.len() > cap { Err(BodyError::TooLarge { cap }) } else { Ok(out) }
 }

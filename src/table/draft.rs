@@ -260,7 +260,7 @@ impl Draft {
     }
 
     /// Checks everything that needs all items, and freezes the fleet if nothing was found so far.
-    pub(super) fn finish(self, out: &mut Findings) -> Result<Fleet, Self> {
+    pub(super) fn finish(self, out: &mut Findings) -> Result<Fleet, Box<Self>> {
         self.sites.check_count(out, ItemKind::Site, SITES_MAX);
         self.clusters.check_count(out, ItemKind::Cluster, CLUSTERS_MAX);
         self.appliances.check_count(out, ItemKind::Appliance, APPLIANCES_MAX);
@@ -273,7 +273,7 @@ impl Draft {
         check_service_names(out, &self, &hostnames);
         check_aliases(out, &self);
         check_https(out, &self);
-        if out.count() > 0 { Err(self) } else { Ok(self.freeze()) }
+        if out.count() > 0 { Err(Box::new(self)) } else { Ok(self.freeze()) }
     }
 
     /// Freezes a draft without fault.

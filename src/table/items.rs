@@ -52,24 +52,33 @@ pub(super) fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], choice
 /// A cluster whose site is still a name.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ClusterItem {
+    /// Unique name.
     pub(super) name: Box<str>,
+    /// Code of its site.
     pub(super) site: Box<str>,
+    /// How it is connected.
     pub(super) class: Class,
+    /// Whom it may serve, the class's default filled in.
     pub(super) serves: Serves,
+    /// Sorted, without duplicates.
     pub(super) tags: Box<[Box<str>]>,
 }
 
 /// An appliance whose cluster is still a name; `appliance.cluster` means nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ApplianceItem {
+    /// All of it but the cluster.
     pub(super) appliance: Appliance,
+    /// Name of its cluster.
     pub(super) cluster: Box<str>,
 }
 
 /// A service whose default clusters are still names; those inside `service` are empty.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ServiceItem {
+    /// All of it but the default clusters.
     pub(super) service: Service,
+    /// Names of its default clusters, in order.
     pub(super) default_clusters: Vec<Box<str>>,
 }
 
@@ -81,7 +90,9 @@ fn name_at(json: &Json<'_>, key: &str, read: impl Fn(&str) -> Option<Box<str>>) 
 
 /// What a line made: the name it stands for, if that can be told, and the item, if all of it is good.
 pub(super) struct Made<T> {
+    /// Also of a bad line, so that what refers to it is not told as well.
     pub(super) name: Option<Box<str>>,
+    /// `None`: the line is bad, and told.
     pub(super) item: Option<T>,
 }
 
@@ -137,7 +148,7 @@ pub(super) fn cluster(out: &mut Findings, line: u64, json: Json<'_>) -> Made<Clu
             name: name?,
             site: site?,
             class,
-            serves: serves.unwrap_or(Serves::default_of(class)),
+            serves: serves.unwrap_or_else(|| Serves::default_of(class)),
             tags,
         })
     })
@@ -254,7 +265,7 @@ fn content_key(
     };
     let regex = inner.take("path_regex");
     let query = inner.list(out, "query");
-    let is_one = regex.is_some() != !query.is_empty();
+    let is_one = regex.is_some() == query.is_empty();
     let key = match regex {
         _ if !is_one => {
             let found = if query.is_empty() { "neither" } else { "both" };

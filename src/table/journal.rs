@@ -23,8 +23,6 @@ const MARK: [u8; 4] = *b"SDJ1";
 const HEAD_LEN: usize = 30;
 /// Texts above this are compressed.
 const PLAIN_MAX: usize = 1 << 12;
-/// Largest text a record may unpack to.
-const TEXT_MAX: usize = 1 << 32;
 /// Flag: the payload is zstd.
 const FLAG_ZSTD: u8 = 1;
 
@@ -133,7 +131,7 @@ fn record_at(bytes: &[u8]) -> Option<(Record, usize)> {
     let record = match (head[12], head[13]) {
         (1, flags @ (0 | FLAG_ZSTD)) => {
             let encoding = if flags == FLAG_ZSTD { Encoding::Zstd } else { Encoding::Identity };
-            let text = decode_body(encoding, payload, TEXT_MAX).ok()?.into_owned();
+            let text = decode_body(encoding, payload, usize::MAX).ok()?.into_owned();
             Record::Delta { base: Epoch::new(first)?, epoch: Epoch::new(second)?, text }
         }
         (2, 0) if payload.is_empty() => {

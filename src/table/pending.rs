@@ -136,11 +136,6 @@ pub(super) struct PendingRoutes<'a> {
 }
 
 impl<'a> PendingRoutes<'a> {
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
-    }
-
     /// Makes room for about `count` routes.
     pub(super) fn reserve(&mut self, count: usize) {
         self.v4.reserve(count);

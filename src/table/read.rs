@@ -55,8 +55,10 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
             None
         }
         Some((line, text)) => match Json::read(text) {
-            Ok(json) if kind_of(&json) == Some("delta") => header(&mut out, line, json, "delta"),
-            Ok(json) => header(&mut out, line, json, "table"),
+            Ok(json) => {
+                let kind = if kind_of(&json) == Some("delta") { "delta" } else { "table" };
+                header(&mut out, line, json, kind).unwrap_or(None)
+            }
             Err(error) => {
                 out.problem(not_json(line, error));
                 None
@@ -75,11 +77,10 @@ pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
     let mut reader = Reader::default();
     let mut lines = Lines::new(bytes);
     let header = reader.first_line(&mut lines, "table");
-    if header.is_none() && reader.out.count() > 0 && reader.is_foreign {
-        return Err(reader.out.settle().err().unwrap_or_default());
+    if !reader.is_foreign {
+        reader.routes.reserve(bytes.len() / 120);
+        reader.rest(lines);
     }
-    reader.routes.reserve(bytes.len() / 120);
-    reader.rest(lines);
     let Reader { mut out, draft, routes, .. } = reader;
     let fleet = draft.finish(&mut out);
     let mut vias = ViaPool::default();
@@ -182,47 +183,52 @@ fn split_kind(json: Json<'_>) -> Result<(std::borrow::Cow<'_, str>, Json<'_>), J
     }
 }
 
-/// Reads a first line, which has to be of `kind` (`table` or `delta`).
-fn header(out: &mut Findings, line: u64, json: Json<'_>, kind: &'static str) -> Option<Header> {
+/// Reads a first line, which has to be of `kind` (`table` or `delta`). `Err`: what follows is not
+/// worth reading either, because it is of another kind or format.
+fn header(
+    out: &mut Findings,
+    line: u64,
+    json: Json<'_>,
+    kind: &'static str,
+) -> Result<Option<Header>, Foreign> {
     let expected = first_line_of(kind);
     let (found, json) = match split_kind(json) {
         Ok((key, json)) if key == kind => (key, json),
         Ok((key, _)) => {
             out.problem(Problem::at(line, "", format!("`{key}`"), expected));
-            return None;
+            return if matches!(&*key, "table" | "delta") { Err(Foreign) } else { Ok(None) };
         }
         Err(other) => {
             out.problem(Problem::at(line, "", other, expected));
-            return None;
+            return Ok(None);
         }
     };
-    let mut fields = Fields::new(out, line, found, json)?;
+    let Some(mut fields) = Fields::new(out, line, found, json) else { return Ok(None) };
     if fields.need(out, "format", "1").is_some_and(|format| format.as_count() != Some(FORMAT)) {
         fields.problem(out, "format", "another format", FORMAT.to_string());
-        return None;
+        return Err(Foreign);
     }
     out.is_lenient = fields.count(out, "minor", 0..=Epoch::MAX).is_some_and(|minor| minor > MINOR);
-    let epoch = epoch(out, &mut fields, "epoch");
-    let base = if kind == "delta" { epoch_of_base(out, &mut fields) } else { None };
+    let new = epoch(out, &mut fields, "epoch");
+    let base = if kind == "delta" { epoch(out, &mut fields, "base") } else { None };
     let source = fields.text(out, "source", names::NOTE, names::note);
     fields.finish(out);
-    let header = Header { epoch: epoch?, base, source };
-    if header.base.is_some_and(|base| base >= header.epoch) {
-        out.problem(Problem::at(line, "delta.epoch", header.epoch, "an epoch above `base`"));
+    if let (Some(base), Some(new)) = (base, new)
+        && base >= new
+    {
+        out.problem(Problem::at(line, "delta.epoch", new, "an epoch above `base`"));
     }
-    Some(header)
+    Ok(new.map(|epoch| Header { epoch, base, source }))
 }
+
+/// A text of another kind or format than was asked for.
+struct Foreign;
 
 /// The epoch under `key`, which has to be there.
 fn epoch(out: &mut Findings, fields: &mut Fields<'_>, key: &'static str) -> Option<Epoch> {
     let expected = format!("a whole number from 1 to {}", Epoch::MAX);
     let value = fields.need(out, key, &expected)?;
     fields.convert(out, key, &value, &expected, |value| value.as_count().and_then(Epoch::new))
-}
-
-/// The epoch under `base`.
-fn epoch_of_base(out: &mut Findings, fields: &mut Fields<'_>) -> Option<Epoch> {
-    epoch(out, fields, "base")
 }
 
 /// What the lines of a text come to, before anything is resolved.
@@ -268,11 +274,11 @@ impl<'a> Reader<'a> {
         };
         let is_header = matches!(kind_of(&json), Some("table" | "delta"));
         let read = header(&mut self.out, line, json, kind);
-        self.is_foreign = is_header && read.is_none();
+        self.is_foreign = read.is_err();
         if !is_header {
             self.line(line, text);
         }
-        read
+        read.unwrap_or(None)
     }
 
     /// Reads all other lines.
@@ -493,6 +499,13 @@ pub(super) mod tests {
             &["1: table.epoch: found 9007199254740992, expected a whole number from 1 to 9007199254740991"],
         );
         check(r#"{"table":{"format":1,"epoch":9007199254740991}}"#, &[]);
+        check(
+            "{\"table\":{\"format\":1}}\n7",
+            &[
+                "1: table.epoch: found nothing, expected a whole number from 1 to 9007199254740991",
+                "2: found 7, expected an object of one key, as {\"site\":{…}}",
+            ],
+        );
         check(
             r#"{"table":{"format":1,"epoch":1.0}}"#,
             &["1: table.epoch: found 1.0, expected a whole number from 1 to 9007199254740991"],
@@ -758,6 +771,13 @@ pub(super) mod tests {
             r#""geo":{"deny":["Netherlands"]}"#,
             "13: service.geo.deny[0]: found \"Netherlands\", expected a country of two letters (ISO 3166-1)",
         );
+    }
+
+    #[test]
+    fn what_services_ask_of_http_is_checked() {
+        let service = |keys: &str, expected: &str| {
+            check(&format!(r#"{{"service":{{"name":"x.example",{keys}}}}}"#), &[expected]);
+        };
         service(r#""scheme":"ftp""#, "13: service.scheme: found \"ftp\", expected one of http, https");
         service(r#""port":0"#, "13: service.port: found 0, expected a whole number from 1 to 65535");
         service(
@@ -804,6 +824,23 @@ pub(super) mod tests {
                 "14: cluster.class: found \"bad\", expected one of embedded, private_peering, public_peering, transit",
             ],
         );
+    }
+
+    #[test]
+    fn the_fast_way_is_the_slow_way() {
+        let start = SMALL.find("{\"route\"").expect("there are routes");
+        for at in start..SMALL.len() {
+            for byte in ['0', '9', '"', ' ', ',', '}', ']', ':', '/', '\\', 'x', '\n'] {
+                let mut text = SMALL.to_owned();
+                text.replace_range(at..at + 1, byte.encode_utf8(&mut [0; 4]));
+                let _ = read_slowly(&text);
+                text.insert(at, SMALL.as_bytes()[at].into());
+                let _ = read_slowly(&text);
+            }
+            let mut text = SMALL.to_owned();
+            text.remove(at);
+            let _ = read_slowly(&text);
+        }
     }
 
     #[test]
