@@ -14,6 +14,9 @@ impl Epoch {
     /// The largest epoch, 2^53 − 1 (RFC 8259 section 6, interoperable integers).
     pub const MAX: u64 = (1 << 53) - 1;
 
+    /// The lowest epoch.
+    pub const FIRST: Self = Self(1);
+
     /// Makes an epoch of `number`; `None` outside 1 to [`Epoch::MAX`].
     pub fn new(number: u64) -> Option<Self> {
         (1..=Self::MAX).contains(&number).then_some(Self(number))

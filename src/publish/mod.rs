@@ -19,21 +19,29 @@
 
 mod refusal;
 mod report;
+mod status;
 pub mod store;
 
 pub use refusal::Refusal;
-pub use report::{DiffReport, GuardReport, PushReport, TableCounts};
+pub use report::{DiffReport, PushReport, TableCounts};
+pub use status::{Status, Told};
 
 use crate::geo::Geography;
-use crate::health::{Applied, Health, Override, OverrideMatch, Report};
+use crate::health::{self, Applied, Health};
 use crate::problem::Problem;
 use crate::snapshot::{Compiled, Compiler, Dirty, Moved, Settings, Snapshot, moved};
-use crate::table::{self, Guards, Table};
+use crate::table::journal::Record;
+use crate::table::{self, Delta, DeltaError, GuardHit, Header, Limits, Read, Table, TableDiff};
 use crate::units::{Epoch, UnixMs};
 use crate::zone::Zones;
-use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use store::{Kept, Store};
+use arc_swap::{ArcSwap, Guard};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use store::{Kept, Recovered, Store};
+
+/// Pushes that wait for the one being made; one more is told to come back.
+const WAITING_MAX: usize = 4;
 
 /// How a push wants to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,48 +54,684 @@ pub struct PushOptions {
     pub reset_epoch: Option<Epoch>,
 }
 
-/// A pushed table, as it came.
+/// A full table as it came, decompressed.
 #[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
-    /// NDJSON of a full table.
+    /// NDJSON.
     Lines(&'a [u8]),
-    /// The artefact of a full table.
+    /// The artefact.
     Artefact(&'a [u8]),
 }
 
+/// What config says about publishing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rules {
+    /// Of the decision.
+    pub settings: Settings,
+    /// Of health.
+    pub health: health::Settings,
+    /// Guard rails.
+    pub limits: Limits,
+}
+
 /// Owns the current snapshot and everything that makes the next.
+#[derive(Debug)]
 pub struct Publisher {
     current: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
     head: Mutex<Head>,
+    /// Pushes that hold or wait for `writer`.
+    waiting: AtomicUsize,
 }
 
 /// What a change of table needs.
+#[derive(Debug)]
 struct Writer {
     compiler: Compiler,
     store: Store,
-    guards: Guards,
+    rules: Rules,
     /// The highest epoch ever accepted.
     highest_epoch: Option<Epoch>,
-    /// The delta accepted last, to know it when it comes again.
-    last_delta: Option<LastDelta>,
-}
-
-/// A delta that was accepted.
-struct LastDelta {
-    base: Epoch,
-    epoch: Epoch,
-    bytes_digest: [u8; 32],
+    /// The delta accepted last: its epochs and the SHA-256 of its text, to know it when it comes
+    /// again.
+    last_delta: Option<(Epoch, Epoch, [u8; 32])>,
 }
 
 /// What a swap needs.
+#[derive(Debug)]
 struct Head {
     generation: u64,
     health: Health,
     /// Former generations that a worker may still hold.
     retired: Vec<Arc<Snapshot>>,
-    /// When the served table was accepted.
     accepted_at: UnixMs,
     /// Health changed since it was last written down.
-    health_is_dirty: bool,
+    is_health_dirty: bool,
+}
+
+/// A table that was built and may be served.
+struct Candidate {
+    compiled: Arc<Compiled>,
+    /// The compiler that built it, when it is not the publisher's own.
+    compiler: Option<Compiler>,
+    diff: TableDiff,
+    moved: Moved,
+    compile_ms: u64,
+}
+
+/// What was said about a push's text.
+#[derive(Default)]
+struct Remarks {
+    warnings: Vec<Problem>,
+    ignored: Vec<String>,
+    parse_ms: u64,
+}
+
+impl Publisher {
+    /// Begins with what `recovered` holds, or not ready. Says in words what could not be restored.
+    pub fn open(
+        rules: Rules,
+        store: Store,
+        recovered: Recovered,
+        geography: Arc<Geography>,
+        zones: Arc<Zones>,
+        now: UnixMs,
+    ) -> (Self, Vec<String>) {
+        let mut warnings = recovered.warnings;
+        let mut health = Health::new(rules.health.clone());
+        if let Some(problem) = recovered.health.and_then(|bytes| health.restore(&bytes, now).err()) {
+            warnings.push(format!("health is not restored: {problem}"));
+        }
+        let is_ready = recovered.table.is_some();
+        let nothing = || Table::empty(Epoch::FIRST, "");
+        let table = Arc::new(recovered.table.unwrap_or_else(nothing));
+        let mut compiler = Compiler::new();
+        let compiled = compiler.compile(Arc::clone(&table), geography, rules.settings.clone());
+        let overlay = Arc::new(health.overlay(table.fleet(), now));
+        let snapshot = if is_ready {
+            Snapshot::new(1, compiled, overlay, zones)
+        } else {
+            Snapshot::not_ready(compiled, overlay, zones)
+        };
+        let head = Head {
+            generation: snapshot.generation(),
+            health,
+            retired: Vec::new(),
+            accepted_at: UnixMs(recovered.written_at_ms),
+            is_health_dirty: false,
+        };
+        let highest_epoch = recovered.highest_epoch;
+        let writer = Writer { compiler, store, rules, highest_epoch, last_delta: None };
+        let publisher = Self {
+            current: ArcSwap::from_pointee(snapshot),
+            writer: Mutex::new(writer),
+            head: Mutex::new(head),
+            waiting: AtomicUsize::new(0),
+        };
+        (publisher, warnings)
+    }
+
+    /// The current generation, for the data plane: once a batch, after the receive.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The current generation, to keep for longer.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Takes a full table.
+    ///
+    /// When it returns, the table is durable and every query that is sent later gets its answers.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing is changed then.
+    pub fn put(&self, body: Body<'_>, options: PushOptions, now: UnixMs) -> Result<PushReport, Refusal> {
+        let mut writer = self.begin()?;
+        let world = self.load_full();
+        let start = Instant::now();
+        let header = header_of(body)?;
+        let is_again = self.check_epoch(&writer, &world, header.epoch, options)?;
+        let read = read(body)?;
+        let remarks = Remarks::of(&read.warnings, &read.ignored, start);
+        if is_again {
+            // The same epoch: fine if it is the same table, else somebody reused a number.
+            if read.table.digest() != world.table().digest() {
+                return Err(not_newer(&writer, &world));
+            }
+            return Ok(unchanged(&world, remarks, options));
+        }
+        let table = Arc::new(read.table);
+        let candidate = build_full(&writer.rules, &world, table, Arc::clone(world.compiled().geography()));
+        let reset = options.reset_epoch.map(|highest| Record::Reset { highest });
+        let highest = Some(header.epoch);
+        self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
+            store.save_full(table, reset.as_ref())?;
+            Ok(highest)
+        })
+    }
+
+    /// Takes a delta.
+    ///
+    /// # Errors
+    /// As [`Publisher::put`]; [`Refusal::WrongBase`] when it is made on another epoch than the
+    /// served one.
+    pub fn patch(&self, lines: &[u8], options: PushOptions, now: UnixMs) -> Result<PushReport, Refusal> {
+        let mut writer = self.begin()?;
+        let world = self.load_full();
+        let start = Instant::now();
+        let header = table::read_header(lines).map_err(Refusal::Invalid)?;
+        let Some(base) = header.base else {
+            return Err(Refusal::Invalid(vec![Problem::at(1, "table", "a full table", "a first line with \"delta\"")]));
+        };
+        let digest = sha256(lines);
+        if writer.last_delta == Some((base, header.epoch, digest)) && world.epoch() == Some(header.epoch) {
+            return Ok(unchanged(&world, Remarks::default(), options));
+        }
+        if world.epoch() != Some(base) {
+            return Err(wrong_base(&writer, &world, base));
+        }
+        if self.check_epoch(&writer, &world, header.epoch, options)? {
+            return Err(not_newer(&writer, &world));
+        }
+        let Delta { read, routes } = table::read_delta(lines, world.table()).map_err(|error| match error {
+            DeltaError::WrongBase { base, .. } => wrong_base(&writer, &world, base),
+            DeltaError::Problems(problems) => Refusal::Invalid(problems),
+        })?;
+        let remarks = Remarks::of(&read.warnings, &read.ignored, start);
+        let dirty = Dirty { v4: routes.v4, v6: routes.v6 };
+        let candidate = build_delta(&mut writer, &world, Arc::new(read.table), &dirty, options.dry_run);
+        let done = self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
+            store.append_delta(base, table.epoch(), lines)?;
+            Ok(Some(header.epoch))
+        });
+        if done.is_err() {
+            // The compiler has learned a table that is not served.
+            writer.compiler = Compiler::new();
+        } else if !options.dry_run {
+            writer.last_delta = Some((base, header.epoch, digest));
+        }
+        done
+    }
+
+    /// Serves a kept epoch again (ruling 20). The next push must still exceed the highest epoch ever
+    /// accepted. Guard rails do not apply: an operator asks for it by name.
+    ///
+    /// # Errors
+    /// [`Refusal::NotKept`], [`Refusal::Storage`].
+    pub fn rollback(&self, epoch: Epoch, now: UnixMs) -> Result<PushReport, Refusal> {
+        let mut writer = self.begin()?;
+        let world = self.load_full();
+        if world.epoch() == Some(epoch) {
+            return Ok(unchanged(&world, Remarks::default(), PushOptions::default()));
+        }
+        let start = Instant::now();
+        let kept = writer.store.load(epoch).map_err(storage)?.ok_or(Refusal::NotKept { epoch })?;
+        let remarks = Remarks::of(&[], &[], start);
+        let geography = Arc::clone(world.compiled().geography());
+        let candidate = build_full(&writer.rules, &world, Arc::new(kept), geography);
+        let highest = writer.highest_epoch;
+        let options = PushOptions { force: true, ..PushOptions::default() };
+        self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
+            let record = highest.map(|from| Record::Rollback { from, to: table.epoch() });
+            store.save_full(table, record.as_ref())?;
+            Ok(highest)
+        })
+    }
+
+    /// Serves the same table with another geography, within the guard rails.
+    ///
+    /// # Errors
+    /// [`Refusal::Guarded`], [`Refusal::Busy`].
+    pub fn reload_geography(
+        &self,
+        geography: Arc<Geography>,
+        force: bool,
+        now: UnixMs,
+    ) -> Result<PushReport, Refusal> {
+        let mut writer = self.begin()?;
+        let world = self.load_full();
+        let options = PushOptions { force, ..PushOptions::default() };
+        if geography.digest == world.geography().digest {
+            return Ok(unchanged(&world, Remarks::default(), options));
+        }
+        let candidate = build_full(&writer.rules, &world, Arc::clone(world.table()), geography);
+        let highest = writer.highest_epoch;
+        self.finish(&mut writer, &world, candidate, Remarks::default(), options, now, |_, _| Ok(highest))
+    }
+
+    /// Takes over changed rules and zones.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`].
+    pub fn reconfigure(&self, rules: Rules, zones: Arc<Zones>, now: UnixMs) -> Result<(), Refusal> {
+        let mut writer = self.begin()?;
+        let world = self.load_full();
+        let mut compiled = Arc::clone(world.compiled());
+        if writer.rules.settings != rules.settings {
+            let (table, geography) = (Arc::clone(world.table()), Arc::clone(compiled.geography()));
+            compiled = writer.compiler.compile(table, geography, rules.settings.clone());
+        }
+        let mut head = self.head();
+        head.health.set_settings(rules.health.clone());
+        writer.rules = rules;
+        self.swap(&mut head, world.is_ready(), compiled, zones, now);
+        Ok(())
+    }
+
+    /// The epochs that can be served again, oldest first.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`].
+    pub fn history(&self) -> Result<Vec<Kept>, Refusal> {
+        Ok(self.begin()?.store.history(self.load().epoch()))
+    }
+
+    /// Takes health reports; appliances that are not in the table are listed.
+    ///
+    /// # Errors
+    /// [`Refusal::OldSeq`] when `from` has a number that is not above its last one.
+    pub fn push_health(
+        &self,
+        from: Option<(&str, u64)>,
+        reports: &[health::Report],
+        now: UnixMs,
+    ) -> Result<Applied, Refusal> {
+        let mut head = self.head();
+        let world = self.load_full();
+        let applied = head.health.push(from, reports, world.fleet(), now).map_err(|refused| Refusal::OldSeq {
+            from: from.map_or("", |from| from.0).to_owned(),
+            last: refused.last,
+        })?;
+        self.swap_health(&mut head, &world, now);
+        Ok(applied)
+    }
+
+    /// Takes an appliance's report about itself; false when it is not in the table.
+    pub fn heartbeat(&self, report: &health::Report, now: UnixMs) -> bool {
+        let mut head = self.head();
+        let world = self.load_full();
+        let is_known = head.health.heartbeat(report, world.fleet(), now);
+        self.swap_health(&mut head, &world, now);
+        is_known
+    }
+
+    /// Takes an operator's word; says how many appliances it is about.
+    ///
+    /// # Errors
+    /// [`health::TooMany`].
+    pub fn set_override(&self, order: health::Order, now: UnixMs) -> Result<usize, health::TooMany> {
+        let mut head = self.head();
+        let world = self.load_full();
+        let matched = order.target.appliances(world.fleet()).len();
+        head.health.set_override(order, now)?;
+        self.swap_health(&mut head, &world, now);
+        Ok(matched)
+    }
+
+    /// Takes an operator's word back; false when there is none for `target`.
+    pub fn delete_override(&self, target: &health::Match, now: UnixMs) -> bool {
+        let mut head = self.head();
+        let world = self.load_full();
+        let was_there = head.health.delete_override(target);
+        self.swap_health(&mut head, &world, now);
+        was_there
+    }
+
+    /// The operators' words that hold.
+    pub fn overrides(&self) -> Vec<health::Override> {
+        self.head().health.overrides().to_vec()
+    }
+
+    /// What is believed of each appliance, in the order of the fleet, and the generation it is from.
+    pub fn beliefs(&self, now: UnixMs) -> (Arc<Snapshot>, Vec<health::Why>) {
+        let head = self.head();
+        let world = self.load_full();
+        let whys = head.health.whys(world.fleet(), now);
+        (world, whys)
+    }
+
+    /// Brings health up to `now`, writes it down if it changed, frees generations that nobody reads
+    /// and folds a long journal. Once a second.
+    pub fn tick(&self, now: UnixMs) {
+        let mut head = self.head();
+        let world = self.load_full();
+        head.is_health_dirty |= head.health.tick(now);
+        let overlay = head.health.overlay(world.fleet(), now);
+        if overlay != **world.overlay() {
+            self.swap_overlay(&mut head, &world, overlay);
+        }
+        let unread = |old: &Arc<Snapshot>| Arc::strong_count(old) > 1;
+        let (kept, freed): (Vec<_>, Vec<_>) = std::mem::take(&mut head.retired).into_iter().partition(unread);
+        head.retired = kept;
+        let saved = std::mem::take(&mut head.is_health_dirty).then(|| head.health.save());
+        drop(head);
+        drop(freed);
+        self.housekeep(saved);
+    }
+
+    /// Disk work that nobody waits for; left for the next tick while a push is being made.
+    fn housekeep(&self, health: Option<Vec<u8>>) {
+        let Ok(mut writer) = self.writer.try_lock() else {
+            self.head().is_health_dirty |= health.is_some();
+            return;
+        };
+        if let Some(error) = health.and_then(|bytes| writer.store.save_health(&bytes).err()) {
+            tracing::warn!(%error, "health is not written down");
+            self.head().is_health_dirty = true;
+        }
+        if writer.store.wants_folding() {
+            let world = self.load_full();
+            let highest = writer.highest_epoch.unwrap_or(world.table().epoch());
+            let record = Record::Rollback { from: highest, to: world.table().epoch() };
+            if let Err(error) = writer.store.save_full(world.table(), Some(&record)) {
+                tracing::warn!(%error, "the journal is not folded");
+            }
+        }
+    }
+
+    /// The writer's lock, or a refusal when too many wait for it already.
+    fn begin(&self) -> Result<Turn<'_>, Refusal> {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= WAITING_MAX {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(Refusal::Busy);
+        }
+        // A push that panicked left the compiler in doubt, and everything else as it was.
+        let guard = self.writer.lock().unwrap_or_else(|poisoned| {
+            self.writer.clear_poison();
+            let mut guard = poisoned.into_inner();
+            guard.compiler = Compiler::new();
+            guard
+        });
+        Ok(Turn { guard, waiting: &self.waiting })
+    }
+
+    /// The head's lock.
+    fn head(&self) -> MutexGuard<'_, Head> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an epoch may come now: false when it is newer than all before, true when it is the
+    /// served one again.
+    fn check_epoch(
+        &self,
+        writer: &Writer,
+        world: &Snapshot,
+        epoch: Epoch,
+        options: PushOptions,
+    ) -> Result<bool, Refusal> {
+        let Some(highest) = writer.highest_epoch else { return Ok(false) };
+        match options.reset_epoch {
+            Some(reset) if reset == highest => return Ok(false),
+            Some(_) => return Err(Refusal::WrongReset { highest_epoch: Some(highest) }),
+            None => {}
+        }
+        if epoch > highest {
+            return Ok(false);
+        }
+        // After a rollback the epoch that was rolled back from is below nothing and still used up.
+        if epoch == highest && world.epoch() == Some(epoch) {
+            return Ok(true);
+        }
+        Err(not_newer(writer, world))
+    }
+
+    /// Guards, makes durable, swaps and reports.
+    #[allow(clippy::too_many_arguments, reason = "the steps of one procedure, called from three places")]
+    fn finish(
+        &self,
+        writer: &mut Writer,
+        world: &Arc<Snapshot>,
+        candidate: Candidate,
+        remarks: Remarks,
+        options: PushOptions,
+        now: UnixMs,
+        persist: impl FnOnce(&mut Store, &Table) -> std::io::Result<Option<Epoch>>,
+    ) -> Result<PushReport, Refusal> {
+        let Candidate { compiled, compiler, diff, moved, compile_ms } = candidate;
+        let hits = guards(&writer.rules, world, &diff, &moved);
+        let table = Arc::clone(compiled.table());
+        let mut report = PushReport {
+            epoch: table.epoch().get(),
+            generation: world.generation(),
+            counts: TableCounts::of(&table),
+            compile_ms,
+            parse_ms: remarks.parse_ms,
+            persist_ms: 0,
+            diff: DiffReport::of(&diff, &moved),
+            guards: (options.dry_run || !hits.is_empty()).then(|| hits.clone()),
+            warnings: remarks.warnings,
+            ignored: remarks.ignored,
+            dry_run: options.dry_run,
+        };
+        if options.dry_run {
+            return Ok(report);
+        }
+        if !hits.is_empty() && !options.force {
+            return Err(Refusal::Guarded(hits));
+        }
+        let start = Instant::now();
+        writer.highest_epoch = persist(&mut writer.store, &table).map_err(storage)?;
+        report.persist_ms = ms_since(start);
+        if let Some(compiler) = compiler {
+            writer.compiler = compiler;
+        }
+        writer.last_delta = None;
+        let mut head = self.head();
+        head.health.retain(table.fleet());
+        head.accepted_at = now;
+        // Zones may have changed since the push began.
+        let zones = Arc::clone(self.load().zones());
+        report.generation = self.swap(&mut head, true, compiled, zones, now);
+        Ok(report)
+    }
+
+    /// Lays health over a compiled table and makes it the current generation.
+    fn swap(
+        &self,
+        head: &mut Head,
+        is_ready: bool,
+        compiled: Arc<Compiled>,
+        zones: Arc<Zones>,
+        now: UnixMs,
+    ) -> u64 {
+        let overlay = Arc::new(head.health.overlay(compiled.table().fleet(), now));
+        head.generation += 1;
+        let snapshot = if is_ready {
+            Snapshot::new(head.generation, compiled, overlay, zones)
+        } else {
+            Snapshot::not_ready(compiled, overlay, zones)
+        };
+        head.retired.push(self.current.swap(Arc::new(snapshot)));
+        head.generation
+    }
+
+    /// Lays health over the served table anew.
+    fn swap_health(&self, head: &mut Head, world: &Arc<Snapshot>, now: UnixMs) {
+        head.is_health_dirty = true;
+        let overlay = head.health.overlay(world.fleet(), now);
+        self.swap_overlay(head, world, overlay);
+    }
+
+    fn swap_overlay(&self, head: &mut Head, world: &Arc<Snapshot>, overlay: health::Overlay) {
+        if overlay == **world.overlay() {
+            return;
+        }
+        head.generation += 1;
+        let next = world.with_overlay(head.generation, Arc::new(overlay));
+        head.retired.push(self.current.swap(Arc::new(next)));
+    }
+}
+
+/// A turn at writing.
+struct Turn<'a> {
+    guard: MutexGuard<'a, Writer>,
+    waiting: &'a AtomicUsize,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl std::ops::Deref for Turn<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.guard
+    }
+}
+
+impl std::ops::DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.guard
+    }
+}
+
+impl Remarks {
+    /// Notes what reading brought, and that it took from `start` until now.
+    fn of(warnings: &[Problem], ignored: &[table::Ignored], start: Instant) -> Self {
+        let ignored = ignored.iter().map(|key| format!("line {}: {}", key.line, key.key)).collect();
+        Self { warnings: warnings.to_vec(), ignored, parse_ms: ms_since(start) }
+    }
+}
+
+/// The first line of a body.
+fn header_of(body: Body<'_>) -> Result<Header, Refusal> {
+    match body {
+        Body::Lines(lines) => {
+            let header = table::read_header(lines).map_err(Refusal::Invalid)?;
+            match header.base {
+                None => Ok(header),
+                Some(_) => Err(Refusal::Invalid(vec![Problem::at(
+                    1,
+                    "delta",
+                    "a delta",
+                    "a first line with \"table\"; deltas are patched",
+                )])),
+            }
+        }
+        Body::Artefact(bytes) => table::artefact::read_epoch(bytes)
+            .map(|epoch| Header { epoch, base: None, source: None })
+            .map_err(artefact_problem),
+    }
+}
+
+/// Reads a body whole.
+fn read(body: Body<'_>) -> Result<Read, Refusal> {
+    match body {
+        Body::Lines(lines) => table::read_full(lines).map_err(Refusal::Invalid),
+        Body::Artefact(bytes) => {
+            let table = table::artefact::read(bytes).map_err(artefact_problem)?;
+            Ok(Read { table, warnings: Vec::new(), ignored: Vec::new() })
+        }
+    }
+}
+
+/// Why an artefact cannot be used, as a problem of the whole body.
+fn artefact_problem(error: table::artefact::ArtefactError) -> Refusal {
+    match error {
+        table::artefact::ArtefactError::Fleet(problems) => Refusal::Invalid(problems),
+        error => Refusal::Invalid(vec![Problem::at(0, "artefact", error, "a whole table artefact")]),
+    }
+}
+
+/// Builds a table from nothing, beside what is served.
+fn build_full(rules: &Rules, world: &Snapshot, table: Arc<Table>, geography: Arc<Geography>) -> Candidate {
+    let start = Instant::now();
+    let mut compiler = Compiler::new();
+    let compiled = compiler.compile(table, geography, rules.settings.clone());
+    Candidate::compare(world, compiled, Some(compiler), start)
+}
+
+/// Builds a table that differs in a few routes; a dry run leaves the publisher's compiler alone.
+fn build_delta(
+    writer: &mut Writer,
+    world: &Snapshot,
+    table: Arc<Table>,
+    dirty: &Dirty,
+    is_dry: bool,
+) -> Candidate {
+    let geography = Arc::clone(world.compiled().geography());
+    if is_dry {
+        return build_full(&writer.rules, world, table, geography);
+    }
+    let start = Instant::now();
+    let settings = writer.rules.settings.clone();
+    let compiled = writer.compiler.compile_delta(table, geography, settings, dirty);
+    Candidate::compare(world, compiled, None, start)
+}
+
+impl Candidate {
+    /// Compares what was built since `start` with what is served.
+    fn compare(
+        world: &Snapshot,
+        compiled: Arc<Compiled>,
+        compiler: Option<Compiler>,
+        start: Instant,
+    ) -> Self {
+        let compile_ms = ms_since(start);
+        let served = world.is_ready().then(|| &**world.table());
+        let diff = table::diff(served, compiled.table());
+        let moved = if world.is_ready() { moved(world.compiled(), &compiled) } else { Moved::default() };
+        Self { compiled, compiler, diff, moved, compile_ms }
+    }
+}
+
+/// The guard rails that a change hits.
+fn guards(rules: &Rules, world: &Snapshot, diff: &TableDiff, moved: &Moved) -> Vec<GuardHit> {
+    if !world.is_ready() {
+        return Vec::new();
+    }
+    let shares = table::Moved { v4: moved.share_v4(), v6: moved.share_v6() };
+    table::guard(diff, shares, &rules.limits)
+}
+
+/// A report that nothing changed.
+fn unchanged(world: &Snapshot, remarks: Remarks, options: PushOptions) -> PushReport {
+    PushReport {
+        epoch: world.table().epoch().get(),
+        generation: world.generation(),
+        counts: TableCounts::of(world.table()),
+        compile_ms: 0,
+        parse_ms: remarks.parse_ms,
+        persist_ms: 0,
+        diff: DiffReport::default(),
+        guards: options.dry_run.then(Vec::new),
+        warnings: remarks.warnings,
+        ignored: remarks.ignored,
+        dry_run: options.dry_run,
+    }
+}
+
+fn not_newer(writer: &Writer, world: &Snapshot) -> Refusal {
+    Refusal::NotNewer {
+        served_epoch: world.epoch(),
+        highest_epoch: writer.highest_epoch.unwrap_or(world.table().epoch()),
+        digest: world.table().digest().to_owned(),
+    }
+}
+
+fn wrong_base(writer: &Writer, world: &Snapshot, base: Epoch) -> Refusal {
+    Refusal::WrongBase {
+        base,
+        served_epoch: world.epoch(),
+        highest_epoch: writer.highest_epoch,
+        digest: if world.is_ready() { world.table().digest().to_owned() } else { String::new() },
+    }
+}
+
+fn storage(error: std::io::Error) -> Refusal {
+    Refusal::Storage(error.to_string())
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 octets")
+}
+
+fn ms_since(start: Instant) -> u64 {
+    start.elapsed().as_millis() as u64
 }

@@ -1,7 +1,7 @@
 //! Why a change was not made.
 
 use crate::problem::Problem;
-use crate::publish::GuardReport;
+use crate::table::GuardHit;
 use crate::units::Epoch;
 
 /// Why a push, rollback, reload or health report changed nothing. What was served is served on.
@@ -40,7 +40,7 @@ pub enum Refusal {
     },
     /// It would change more than the guard rails let pass: 422.
     #[error("guard rails: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Guarded(Vec<GuardReport>),
+    Guarded(Vec<GuardHit>),
     /// No kept epoch of this number: 404.
     #[error("epoch {epoch} is not kept")]
     NotKept {

@@ -1,7 +1,8 @@
 //! What a change did, as the push API tells it.
 
+use crate::snapshot::Moved;
+use crate::table::{GuardHit, Table, TableDiff};
 use serde::Serialize;
-use std::fmt;
 
 /// Things counted in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -39,20 +40,33 @@ pub struct DiffReport {
     pub addresses_moved_v6: u128,
 }
 
-/// A guard rail that a change hit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GuardReport {
-    /// Its key in `[table] guard`, or `removed_services`.
-    pub guard: String,
-    /// What the change would do.
-    pub found: f64,
-    /// What may pass.
-    pub limit: f64,
+impl TableCounts {
+    /// Counts a table.
+    pub fn of(table: &Table) -> Self {
+        let (fleet, routes) = (table.fleet(), table.routes());
+        Self {
+            sites: fleet.sites().len(),
+            clusters: fleet.clusters().len(),
+            appliances: fleet.appliances().len(),
+            services: fleet.services().len(),
+            routes_v4: routes.v4.len(),
+            routes_v6: routes.v6.len(),
+        }
+    }
 }
 
-impl fmt::Display for GuardReport {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {} above {}", self.guard, self.found, self.limit)
+impl DiffReport {
+    /// Joins what the tables and what the compiled tables say.
+    pub fn of(diff: &TableDiff, moved: &Moved) -> Self {
+        Self {
+            prefixes_added: diff.prefixes_added,
+            prefixes_withdrawn: diff.prefixes_withdrawn,
+            prefixes_changed: diff.prefixes_changed,
+            appliances_added: diff.appliances_added,
+            appliances_withdrawn: diff.appliances_withdrawn,
+            addresses_moved_v4: moved.v4,
+            addresses_moved_v6: moved.v6,
+        }
     }
 }
 
@@ -75,7 +89,7 @@ pub struct PushReport {
     pub diff: DiffReport,
     /// Guard rails that would have stopped it; only of a dry run or a forced push.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub guards: Option<Vec<GuardReport>>,
+    pub guards: Option<Vec<GuardHit>>,
     /// Warnings: identical duplicates and the like, and what a newer minor version brought.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<crate::problem::Problem>,

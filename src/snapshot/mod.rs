@@ -27,13 +27,14 @@ pub use names::{Named, Names, parent_of, wire_name};
 pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
 pub use view::{Found, Kind, Members, Place, View, ViewSpec};
 
-use crate::fleet::{ApplianceId, Fleet, ServiceId};
+use crate::fleet::{ApplianceId, ClusterId, Fleet, ServiceId};
 use crate::geo::Geography;
 use crate::health::{self, Overlay};
 use crate::lpm::Lpm;
 use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::table::Table;
 use crate::units::Epoch;
+use crate::zone::Zones;
 use build::ViewBuilder;
 use lists::Sources;
 use std::sync::Arc;
@@ -259,6 +260,7 @@ pub struct Snapshot {
     compiled: Arc<Compiled>,
     overlay: Arc<Overlay>,
     standings: Arc<[Standings]>,
+    zones: Arc<Zones>,
     is_ready: bool,
 }
 
@@ -268,18 +270,46 @@ impl Snapshot {
     ///
     /// # Panics
     /// When the overlay is of another fleet.
-    pub fn new(generation: u64, compiled: Arc<Compiled>, overlay: Arc<Overlay>) -> Self {
+    pub fn new(
+        generation: u64,
+        compiled: Arc<Compiled>,
+        overlay: Arc<Overlay>,
+        zones: Arc<Zones>,
+    ) -> Self {
         let fleet = compiled.table.fleet();
         assert_eq!(overlay.appliances.len(), fleet.appliances().len(), "an overlay of this fleet");
         let below = compiled.settings.fail_open_below;
         let standing = |view: &Arc<View>| Standings::count(fleet, view.members(), &overlay.appliances, below);
         let standings = compiled.views.iter().map(standing).collect();
-        Self { generation, compiled, overlay, standings, is_ready: true }
+        Self { generation, compiled, overlay, standings, zones, is_ready: true }
     }
 
     /// The generation before the first table: it knows nobody, and says that it is not ready.
-    pub fn not_ready(compiled: Arc<Compiled>, overlay: Arc<Overlay>) -> Self {
-        Self { is_ready: false, ..Self::new(0, compiled, overlay) }
+    pub fn not_ready(compiled: Arc<Compiled>, overlay: Arc<Overlay>, zones: Arc<Zones>) -> Self {
+        Self { is_ready: false, ..Self::new(0, compiled, overlay, zones) }
+    }
+
+    /// The same table and zones under another health.
+    pub fn with_overlay(&self, generation: u64, overlay: Arc<Overlay>) -> Self {
+        let next = Self::new(generation, Arc::clone(&self.compiled), overlay, Arc::clone(&self.zones));
+        Self { is_ready: self.is_ready, ..next }
+    }
+
+    /// Names of clusters that have an appliance up, but too few to be believed, in any view.
+    pub fn clusters_judged_broken(&self) -> Vec<String> {
+        let is_broken = |id: &ClusterId| {
+            self.standings.iter().any(|standings| {
+                let standing = standings.of(*id);
+                standing.up.all > 0 && !standing.is_ok
+            })
+        };
+        let fleet = self.fleet();
+        fleet.cluster_ids().filter(is_broken).map(|id| fleet.cluster(id).name.to_string()).collect()
+    }
+
+    /// Static zone data.
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
     }
 
     /// Its number; grows with every change of table, geography or health.

@@ -25,11 +25,19 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// The greater of the families' shares, 0.0 to 1.0; a family without routes has share 0.
-    pub fn share(&self) -> f64 {
-        let share = |moved: u128, of: u128| if of == 0 { 0.0 } else { moved as f64 / of as f64 };
-        share(self.v4, self.routed_v4).max(share(self.v6, self.routed_v6))
+    /// Share of the routed IPv4 space, 0.0 to 1.0; 0.0 when there is none.
+    pub fn share_v4(&self) -> f64 {
+        share(self.v4, self.routed_v4)
     }
+
+    /// Share of the routed IPv6 space.
+    pub fn share_v6(&self) -> f64 {
+        share(self.v6, self.routed_v6)
+    }
+}
+
+fn share(part: u128, whole: u128) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// Compares two compiled tables, service by service (those that both have).

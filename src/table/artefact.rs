@@ -19,11 +19,12 @@
 //! and the fleet's text are all checked, as if no digest stood at the end. Layer 3.
 
 use super::Table;
-use super::read::read_full;
+use super::read::{read_full, read_header};
 use super::routes::{Candidate, Origin, RouteSet, Routes, ViaId, ViaPool};
 use crate::fleet::ClusterId;
 use crate::prefix::Bits;
 use crate::problem::Problem;
+use crate::units::Epoch;
 use std::sync::Arc;
 
 /// First octets of every artefact.
@@ -161,6 +162,27 @@ fn write_vias(pool: &ViaPool, ids: &[ViaId]) -> Vec<u8> {
 /// # Errors
 /// [`ArtefactError`].
 pub fn read(bytes: &[u8]) -> Result<Table, ArtefactError> {
+    let [fleet, vias, v4, v6] = read_sections(bytes)?;
+    let read = read_full(fleet.rest).map_err(ArtefactError::Fleet)?.table;
+    if !read.routes().is_empty() {
+        return Err(fleet.fault("a route among its lines"));
+    }
+    let vias = read_vias(vias, read.fleet().clusters().len())?;
+    let routes = Routes { v4: read_routes(v4, vias.len())?, v6: read_routes(v6, vias.len())?, vias };
+    Ok(Table::new(read.epoch(), read.source(), read.fleet().clone(), Arc::new(routes)))
+}
+
+/// Checks that `bytes` are whole and reads only the table's epoch.
+///
+/// # Errors
+/// [`ArtefactError`].
+pub fn read_epoch(bytes: &[u8]) -> Result<Epoch, ArtefactError> {
+    let [fleet, ..] = read_sections(bytes)?;
+    read_header(fleet.rest).map(|header| header.epoch).map_err(ArtefactError::Fleet)
+}
+
+/// Checks magic, version and digest, and finds the sections.
+fn read_sections(bytes: &[u8]) -> Result<[Cursor<'_>; 4], ArtefactError> {
     if !is_artefact(bytes) {
         return Err(ArtefactError::Magic);
     }
@@ -176,14 +198,7 @@ pub fn read(bytes: &[u8]) -> Result<Table, ArtefactError> {
     if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != digest {
         return Err(ArtefactError::Digest);
     }
-    let [fleet, vias, v4, v6] = read_directory(head, body)?;
-    let read = read_full(fleet.rest).map_err(ArtefactError::Fleet)?.table;
-    if !read.routes().is_empty() {
-        return Err(fleet.fault("a route among its lines"));
-    }
-    let vias = read_vias(vias, read.fleet().clusters().len())?;
-    let routes = Routes { v4: read_routes(v4, vias.len())?, v6: read_routes(v6, vias.len())?, vias };
-    Ok(Table::new(read.epoch(), read.source(), read.fleet().clone(), Arc::new(routes)))
+    read_directory(head, body)
 }
 
 /// Bytes of one section that are not read yet.
