@@ -11,3 +11,4 @@ pub mod snapshot;
 pub mod steer;
 pub mod table;
 pub mod units;
+pub mod wire;
