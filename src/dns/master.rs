@@ -198,13 +198,7 @@ impl Reader {
     }
 
     /// Notes a problem.
-    fn fault(
-        &mut self,
-        line: u64,
-        key: &str,
-        found: impl std::fmt::Display,
-        expected: impl Into<String>,
-    ) {
+    fn fault(&mut self, line: u64, key: &str, found: impl std::fmt::Display, expected: impl Into<String>) {
         self.problems.push(Problem::at(line, key, found, expected));
     }
 }
@@ -234,45 +228,57 @@ mod tests {
     #[test]
     fn rfc1035_s5_1_owners_and_origins() {
         check("www A 192.0.2.1", &["1 www.cdn.example 3600 1 [c0, 00, 02, 01]"]);
-        check("@ 5 IN A 1.2.3.4\n  IN 6 A 1.2.3.5 ; more", &[
-            "1 cdn.example 5 1 [01, 02, 03, 04]",
-            "2 cdn.example 6 1 [01, 02, 03, 05]",
-        ]);
-        check("$ORIGIN a.example.\nB A 1.2.3.4\n$ORIGIN c\n@ A 1.2.3.4", &[
-            "2 b.a.example 3600 1 [01, 02, 03, 04]",
-            "4 c.a.example 3600 1 [01, 02, 03, 04]",
-        ]);
-        check("\\$x\\.y A 1.2.3.4\n A 1.2.3.5", &[
-            "1 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 04]",
-            "2 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 05]",
-        ]);
+        check(
+            "@ 5 IN A 1.2.3.4\n  IN 6 A 1.2.3.5 ; more",
+            &["1 cdn.example 5 1 [01, 02, 03, 04]", "2 cdn.example 6 1 [01, 02, 03, 05]"],
+        );
+        check(
+            "$ORIGIN a.example.\nB A 1.2.3.4\n$ORIGIN c\n@ A 1.2.3.4",
+            &["2 b.a.example 3600 1 [01, 02, 03, 04]", "4 c.a.example 3600 1 [01, 02, 03, 04]"],
+        );
+        check(
+            "\\$x\\.y A 1.2.3.4\n A 1.2.3.5",
+            &[
+                "1 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 04]",
+                "2 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 05]",
+            ],
+        );
     }
 
     #[test]
     fn rfc2308_s4_ttl_directive_and_rfc1035_last_stated_ttl() {
-        check("$TTL 60 ; a minute\na A 1.2.3.4\nb 7 A 1.2.3.4\nc A 1.2.3.4", &[
-            "2 a.cdn.example 60 1 [01, 02, 03, 04]",
-            "3 b.cdn.example 7 1 [01, 02, 03, 04]",
-            "4 c.cdn.example 60 1 [01, 02, 03, 04]",
-        ]);
-        check("a 7 A 1.2.3.4\nb A 1.2.3.4", &[
-            "1 a.cdn.example 7 1 [01, 02, 03, 04]",
-            "2 b.cdn.example 7 1 [01, 02, 03, 04]",
-        ]);
+        check(
+            "$TTL 60 ; a minute\na A 1.2.3.4\nb 7 A 1.2.3.4\nc A 1.2.3.4",
+            &[
+                "2 a.cdn.example 60 1 [01, 02, 03, 04]",
+                "3 b.cdn.example 7 1 [01, 02, 03, 04]",
+                "4 c.cdn.example 60 1 [01, 02, 03, 04]",
+            ],
+        );
+        check(
+            "a 7 A 1.2.3.4\nb A 1.2.3.4",
+            &["1 a.cdn.example 7 1 [01, 02, 03, 04]", "2 b.cdn.example 7 1 [01, 02, 03, 04]"],
+        );
     }
 
     #[test]
     fn parentheses_quotes_and_comments_hold_entries_together() {
-        check("\n; (\na TXT ( \"x;(\" ; y )\n  z )\n\nb A 1.2.3.4", &[
-            "3 a.cdn.example 3600 16 [03, 78, 3b, 28, 01, 7a]",
-            "6 b.cdn.example 3600 1 [01, 02, 03, 04]",
-        ]);
+        check(
+            "\n; (\na TXT ( \"x;(\" ; y )\n  z )\n\nb A 1.2.3.4",
+            &["3 a.cdn.example 3600 16 [03, 78, 3b, 28, 01, 7a]", "6 b.cdn.example 3600 1 [01, 02, 03, 04]"],
+        );
     }
 
     #[test]
     fn types_are_read() {
-        check("a AAAA 2001:db8::1", &["1 a.cdn.example 3600 28 [20, 01, 0d, b8, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 01]"]);
-        check("a MX 10 b", &["1 a.cdn.example 3600 15 [00, 0a, 01, 62, 03, 63, 64, 6e, 07, 65, 78, 61, 6d, 70, 6c, 65, 00]"]);
+        check(
+            "a AAAA 2001:db8::1",
+            &["1 a.cdn.example 3600 28 [20, 01, 0d, b8, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 01]"],
+        );
+        check(
+            "a MX 10 b",
+            &["1 a.cdn.example 3600 15 [00, 0a, 01, 62, 03, 63, 64, 6e, 07, 65, 78, 61, 6d, 70, 6c, 65, 00]"],
+        );
         check("a SRV 1 2 3 .", &["1 a.cdn.example 3600 33 [00, 01, 00, 02, 00, 03, 00]"]);
         check("a CAA 0 issue \"ca\"", &["1 a.cdn.example 3600 257 [00, 05, 69, 73, 73, 75, 65, 63, 61]"]);
         check("a CNAME .", &["1 a.cdn.example 3600 5 [00]"]);
@@ -281,11 +287,10 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_line() {
-        check("a A 1.2.3\nb A 1.2.3.4\nc FOO x\n\nd TXT (\n \"a\"\n b \\999 )", &[
-            "1: a A 1.2.3",
-            "3: c FOO x",
-            "7: b \\999 )",
-        ]);
+        check(
+            "a A 1.2.3\nb A 1.2.3.4\nc FOO x\n\nd TXT (\n \"a\"\n b \\999 )",
+            &["1: a A 1.2.3", "3: c FOO x", "7: b \\999 )"],
+        );
         check(" A 1.2.3.4", &["1:  A 1.2.3.4"]);
         check("a A 1.2.3.4 x", &["1: a A 1.2.3.4 x"]);
         check("a CH TXT x", &["1: a CH TXT x"]);

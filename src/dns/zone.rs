@@ -179,7 +179,8 @@ impl Zone {
         let mut problems = Vec::new();
         let mut name_of = |key: &str, text: &str, expected: &str| {
             let name = text.parse::<Name>();
-            name.map_err(|error| problems.push(Problem::at(0, key, text, format!("{expected}: {error}")))).ok()
+            name.map_err(|error| problems.push(Problem::at(0, key, text, format!("{expected}: {error}"))))
+                .ok()
         };
         let apex = name_of("dns.zone.name", &settings.name, "a zone's name");
         let mname = name_of("dns.zone.soa.mname", &settings.soa.mname, "a host name");
@@ -313,7 +314,7 @@ impl Zone {
         self.soa_numbers[4]
     }
 
-    /// The name servers at the apex.
+    /// All names, in no order.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
         self.nodes.iter()
     }
@@ -324,7 +325,7 @@ impl Zone {
     }
 
     /// The highest delegation at or above `name`, a canonical name in the zone.
-    fn cut_over(&self, name: &[u8]) -> Option<(&Name, &Node)> {
+    pub(super) fn cut_over(&self, name: &[u8]) -> Option<(&Name, &Node)> {
         let mut cut = None;
         let mut rest = name;
         while rest != self.apex.as_wire() {
@@ -457,14 +458,17 @@ pub(super) mod tests {
     fn ruling15_problems_have_lines() {
         check("a A 1.2.3.4\n", &[]);
         check("@ CNAME x", &["1 cdn.example CNAME"]);
-        check("a A 1.2.3.4\na CNAME x\nb CNAME x\nb CNAME y", &["2 a.cdn.example CNAME", "3 b.cdn.example CNAME"]);
+        check(
+            "a A 1.2.3.4\na CNAME x\nb CNAME x\nb CNAME y",
+            &["2 a.cdn.example CNAME", "3 b.cdn.example CNAME"],
+        );
         check("other.example. A 1.2.3.4", &["1 other.example A"]);
         check("@ SOA a b 1 2 3 4 5", &["1 cdn.example SOA"]);
         check("@ NS ns1\n@ NS ns9", &["2 cdn.example NS"]);
-        check("d NS ns.d\nns.d A 1.2.3.4\nx.d TXT x\nd A 1.2.3.4\nd TXT y", &[
-            "3 x.d.cdn.example TXT",
-            "5 d.cdn.example TXT",
-        ]);
+        check(
+            "d NS ns.d\nns.d A 1.2.3.4\nx.d TXT x\nd A 1.2.3.4\nd TXT y",
+            &["3 x.d.cdn.example TXT", "5 d.cdn.example TXT"],
+        );
         check("*.w NS x", &["1 *.w.cdn.example NS"]);
         check("a DNAME b", &["1 a.cdn.example DNAME"]);
         check("a A 1.2\nb A 1.2", &["1 a A 1.2", "2 b A 1.2"]);

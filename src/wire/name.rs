@@ -252,6 +252,29 @@ impl NameBuf {
         }
     }
 
+    /// Keeps the host name `text` (no escapes; final dot optional), lowered. Says whether it is a
+    /// name; when not, nothing is kept.
+    pub fn set_host(&mut self, text: &str) -> bool {
+        self.len = 0;
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let mut at = 0usize;
+        for label in text.split('.') {
+            let end = at + 1 + label.len();
+            let Some([len, octets @ ..]) = self.octets.get_mut(at..end) else { return false };
+            if label.is_empty() || label.len() > LABEL_LEN_MAX {
+                return false;
+            }
+            *len = label.len() as u8;
+            octets.copy_from_slice(label.as_bytes());
+            octets.make_ascii_lowercase();
+            at = end;
+        }
+        let Some(root) = self.octets.get_mut(at) else { return false };
+        *root = 0;
+        self.len = at + 1;
+        true
+    }
+
     /// The canonical octets.
     pub fn as_wire(&self) -> &[u8] {
         self.octets.get(..self.len).unwrap_or_default()
@@ -295,6 +318,20 @@ mod tests {
         let longest = format!("{label}.{label}.{label}.{}", "x".repeat(61));
         assert_eq!(longest.parse::<Name>().expect("255 octets").as_wire().len(), 255);
         check(&format!("{label}.{label}.{label}.{}", "x".repeat(62)), Err(NameError::NameTooLong));
+    }
+
+    #[test]
+    fn hosts_are_kept_without_allocation_as_names_are_read() {
+        let mut buf = NameBuf::default();
+        let long = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(61));
+        for text in ["Video.CDN.example", "a.", "x", &long] {
+            assert!(buf.set_host(text), "{text}");
+            assert_eq!(buf.as_wire(), text.parse::<Name>().expect("a name").as_wire());
+        }
+        for text in ["", ".", "a..b", &"x".repeat(64), &format!("{long}y"), &format!("{long}.z")] {
+            assert!(!buf.set_host(text), "{text}");
+            assert!(buf.as_wire().is_empty());
+        }
     }
 
     #[test]
