@@ -10,6 +10,7 @@ use domain::base::iana::Class;
 use domain::base::name::ToName;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry as DomainEntry, ScannedRecord, Zonefile};
+use std::borrow::Cow;
 
 /// Seconds of a record's TTL when neither the record, one before it nor `$TTL` says.
 pub(super) const TTL_S_DEFAULT: u32 = 3600;
@@ -136,7 +137,8 @@ impl Reader {
         let default = self.ttl_default.unwrap_or(self.ttl_last);
         let origin = absolute(&self.origin);
         let text_before = format!("$ORIGIN {origin}\n$TTL {default}\n{owner}");
-        let mut file = Zonefile::from(format!("{text_before}{}\n", entry.text).as_str());
+        let text_after = with_origin(entry.text, &origin);
+        let mut file = Zonefile::from(format!("{text_before}{text_after}\n").as_str());
         file.set_default_class(Class::IN);
         match file.next_entry() {
             Ok(Some(DomainEntry::Record(record))) => self.record(entry, &record),
@@ -203,6 +205,50 @@ impl Reader {
     }
 }
 
+/// Types whose data are texts, where an `@` is only an `@`.
+const TEXT_TYPES: [&str; 5] = ["TXT", "SPF", "HINFO", "CAA", "URI"];
+
+/// An entry with its free-standing `@` written out as `origin` (RFC 1035 section 5.1), in its data
+/// too, where the scanner would take them for a label.
+fn with_origin<'t>(text: &'t str, origin: &str) -> Cow<'t, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    let is_break = |c: char| c.is_ascii_whitespace() || c == '(' || c == ')';
+    let (mut whole, mut rest, mut words) = (String::with_capacity(text.len() + origin.len()), text, 0);
+    let mut is_text = false;
+    while let Some(first) = rest.chars().next() {
+        let len = match first {
+            ';' => rest.find('\n').unwrap_or(rest.len()),
+            '"' => quoted_len(rest),
+            c if is_break(c) => 1,
+            _ => rest.find(|c| is_break(c) || c == ';' || c == '"').unwrap_or(rest.len()),
+        };
+        let (piece, after) = rest.split_at(len);
+        whole.push_str(if piece == "@" && !is_text { origin } else { piece });
+        let is_word = !is_break(first) && first != ';';
+        let may_be_type = words > 0 || text.starts_with([' ', '\t']);
+        is_text |= is_word && may_be_type && TEXT_TYPES.iter().any(|name| piece.eq_ignore_ascii_case(name));
+        words += usize::from(is_word);
+        rest = after;
+    }
+    Cow::Owned(whole)
+}
+
+/// Octets of the quoted text that `text` begins with, both quotes included.
+fn quoted_len(text: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 /// Presentation form with the final dot.
 fn absolute(name: &Name) -> String {
     if name.as_wire().len() <= 1 { ".".to_owned() } else { format!("{name}.") }
@@ -241,6 +287,20 @@ mod tests {
             &[
                 "1 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 04]",
                 "2 \\$x\\.y.cdn.example 3600 1 [01, 02, 03, 05]",
+            ],
+        );
+    }
+
+    #[test]
+    fn rfc1035_s5_1_free_standing_at_signs_are_the_origin() {
+        check(
+            "$ORIGIN b.\na CNAME @\n@ MX 10 @ ; @\nt TXT @ \"@ \\\" @\"\n TXT @\nx\\@ A 1.2.3.4",
+            &[
+                "2 a.b 3600 5 [01, 62, 00]",
+                "3 b 3600 15 [00, 0a, 01, 62, 00]",
+                "4 t.b 3600 16 [01, 40, 05, 40, 20, 22, 20, 40]",
+                "5 t.b 3600 16 [01, 40]",
+                "6 x\\@.b 3600 1 [01, 02, 03, 04]",
             ],
         );
     }

@@ -189,6 +189,7 @@ fn records(section: RecordSection<'_, &[u8]>) -> Vec<String> {
         };
         let owner = record.owner().to_string().to_ascii_lowercase();
         let owner = owner.trim_end_matches("cdn.example").trim_end_matches('.');
+        let data = data.trim_end_matches('.');
         lines.push(format!("{owner} {} {} {data}", record.ttl().as_secs(), record.rtype()));
     }
     lines
