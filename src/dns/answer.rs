@@ -278,7 +278,7 @@ impl<'a> Asked<'a> {
         if qtype == Rtype::SOA && is_apex {
             return composer.soa(self.zone);
         }
-        if qtype == Rtype::ANY && !node.rrsets().is_empty() || qtype == Rtype::ANY && self.is_named(world) {
+        if qtype == Rtype::ANY && (!node.rrsets().is_empty() || self.is_named(world)) {
             return composer.any();
         }
         if let Some(rrset) = node.rrset(qtype) {

@@ -28,7 +28,7 @@ impl Zone {
             self.clash(&appliance.hostname, "appliance's host name", &mut problems);
         }
         for (owner, node) in self.nodes() {
-            for rrset in node.rrset(Rtype::NS) {
+            if let Some(rrset) = node.rrset(Rtype::NS) {
                 self.name_servers(owner, rrset, fleet, &mut problems);
             }
         }
