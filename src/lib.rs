@@ -1,5 +1,6 @@
 //! steerd
 #![allow(missing_docs)]
+pub mod dns;
 pub mod fleet;
 pub mod geo;
 pub mod health;
@@ -11,3 +12,4 @@ pub mod snapshot;
 pub mod steer;
 pub mod table;
 pub mod units;
+pub mod wire;
