@@ -2,8 +2,7 @@
 
 use super::compose::{Composer, Negative};
 use super::outcome::Outcome;
-use super::zone::{Found, Node, Rrset, Zone};
-use super::{Answered, Dropped, Scratch, Transport, World};
+use super::{Answered, Dropped, Scratch, Transport};
 use crate::fleet::{Appliance, ServiceId};
 use crate::prefix::{Client, Family};
 use crate::snapshot::{Named, Snapshot};
@@ -11,6 +10,7 @@ use crate::steer::{self, Choice, Key, Question, Ranking, Verdict, Want};
 use crate::wire::{
     CLASS_IN, Ede, NameBuf, Owner, Query, Rcode, Rdata, Reject, Rtype, Section, compose_reject,
 };
+use crate::zone::{Found, Node, Rrset, Zone};
 use std::net::IpAddr;
 
 /// Longest time that a negative answer made by steering may be kept, seconds (ruling 26).
@@ -27,7 +27,7 @@ const CHAIN_MAX: usize = 8;
 /// Total: every packet has one [`Outcome`]. Equal arguments make equal bytes. At most the client's
 /// limit is written over UDP, and errors are at most 11 octets longer than the packet.
 pub fn answer(
-    world: &World<'_>,
+    world: &Snapshot,
     scratch: &mut Scratch,
     peer: IpAddr,
     transport: Transport,
@@ -40,7 +40,7 @@ pub fn answer(
         Err(reject) => return refuse(&reject, out),
     };
     let limit = match transport {
-        Transport::Udp => query.udp_limit(world.udp_size_max),
+        Transport::Udp => query.udp_limit(world.settings().udp_size_max),
         Transport::Stream => usize::from(u16::MAX),
     };
     let composer = Composer { query: &query, out, limit };
@@ -48,13 +48,14 @@ pub fn answer(
     if query.qclass() != CLASS_IN || is_transfer {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     }
-    let Some(zone) = world.zones.find(query.qname()) else {
+    let Some(zone) = world.zones().find(query.qname()) else {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     };
     let asked = Asked { query: &query, zone, peer };
-    match world.snapshot {
-        Some(world) => asked.answer(world, ranking, alias, composer),
-        None => asked.answer_without_table(composer),
+    if world.is_ready() {
+        asked.answer(world, ranking, alias, composer)
+    } else {
+        asked.answer_without_table(composer)
     }
 }
 

@@ -1,11 +1,11 @@
 //! The kinds of reply, each written in one go. Layer 7; knows zones, not the table.
 
+use super::Answered;
 use super::outcome::{Dropped, Outcome};
-use super::zone::{Rrset, Zone};
-use super::{Answered, master};
 use crate::wire::{
     EcsReply, Ede, Name, Opt, Owner, Query, Rcode, Rdata, Reply, Rtype, Section, is_subdomain,
 };
+use crate::zone::{Rrset, TTL_S_DEFAULT, Zone};
 
 /// TTL of the minimal answer to ANY, seconds (RFC 8482 section 4.2).
 const ANY_TTL_S: u32 = 3600;
@@ -117,7 +117,7 @@ impl<'a, 'b> Composer<'a, 'b> {
     pub(super) fn soa(self, zone: &Zone) -> Answered {
         let Some(mut reply) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
         let soa = [Rdata::Soa(zone.soa())];
-        reply.rrset(Section::Answer, Owner::Qname, Rtype::SOA, master::TTL_S_DEFAULT, soa);
+        reply.rrset(Section::Answer, Owner::Qname, Rtype::SOA, TTL_S_DEFAULT, soa);
         Self::finish(reply, Outcome::Static, Rcode::NoError, true)
     }
 

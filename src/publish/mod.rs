@@ -223,7 +223,12 @@ impl Publisher {
         let start = Instant::now();
         let header = table::read_header(lines).map_err(Refusal::Invalid)?;
         let Some(base) = header.base else {
-            return Err(Refusal::Invalid(vec![Problem::at(1, "table", "a full table", "a first line with \"delta\"")]));
+            return Err(Refusal::Invalid(vec![Problem::at(
+                1,
+                "table",
+                "a full table",
+                "a first line with \"delta\"",
+            )]));
         };
         let digest = sha256(lines);
         if writer.last_delta == Some((base, header.epoch, digest)) && world.epoch() == Some(header.epoch) {
@@ -235,10 +240,11 @@ impl Publisher {
         if self.check_epoch(&writer, &world, header.epoch, options)? {
             return Err(not_newer(&writer, &world));
         }
-        let Delta { read, routes } = table::read_delta(lines, world.table()).map_err(|error| match error {
-            DeltaError::WrongBase { base, .. } => wrong_base(&writer, &world, base),
-            DeltaError::Problems(problems) => Refusal::Invalid(problems),
-        })?;
+        let Delta { read, routes } =
+            table::read_delta(lines, world.table()).map_err(|error| match error {
+                DeltaError::WrongBase { base, .. } => wrong_base(&writer, &world, base),
+                DeltaError::Problems(problems) => Refusal::Invalid(problems),
+            })?;
         let remarks = Remarks::of(&read.warnings, &read.ignored, start);
         let dirty = Dirty { v4: routes.v4, v6: routes.v6 };
         let candidate = build_delta(&mut writer, &world, Arc::new(read.table), &dirty, options.dry_run);
@@ -340,9 +346,8 @@ impl Publisher {
     ) -> Result<Applied, Refusal> {
         let mut head = self.head();
         let world = self.load_full();
-        let applied = head.health.push(from, reports, world.fleet(), now).map_err(|refused| Refusal::OldSeq {
-            from: from.map_or("", |from| from.0).to_owned(),
-            last: refused.last,
+        let applied = head.health.push(from, reports, world.fleet(), now).map_err(|refused| {
+            Refusal::OldSeq { from: from.map_or("", |from| from.0).to_owned(), last: refused.last }
         })?;
         self.swap_health(&mut head, &world, now);
         Ok(applied)

@@ -201,7 +201,9 @@ impl Store {
         let (records, tail) = journal::read(&bytes);
         let cut = match tail {
             Tail::Whole => None,
-            Tail::Torn { at } => Some((at, "its last record was cut short and never acknowledged".to_owned())),
+            Tail::Torn { at } => {
+                Some((at, "its last record was cut short and never acknowledged".to_owned()))
+            }
             Tail::Damaged { at, lost } => {
                 fs::write(path.with_extension("journal.damaged"), &bytes)?;
                 Some((at, format!("a record is damaged; {lost} good ones behind it are lost")))
@@ -266,7 +268,9 @@ impl Store {
     /// # Errors
     /// When it cannot be written; the journal is then cut back to what it was.
     pub fn append_delta(&mut self, base: Epoch, epoch: Epoch, text: &[u8]) -> io::Result<()> {
-        let (Some(journal), Some(series)) = (&mut self.journal, self.series.last_mut()) else { return Ok(()) };
+        let (Some(journal), Some(series)) = (&mut self.journal, self.series.last_mut()) else {
+            return Ok(());
+        };
         let record = journal::append(&Record::Delta { base, epoch, text: text.to_vec() });
         let len = journal.metadata()?.len();
         if let Err(error) = journal.write_all(&record).and_then(|()| journal.sync_data()) {

@@ -34,6 +34,7 @@ use crate::lpm::Lpm;
 use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::table::Table;
 use crate::units::Epoch;
+use crate::wire::UDP_SIZE;
 use crate::zone::Zones;
 use build::ViewBuilder;
 use lists::Sources;
@@ -53,11 +54,20 @@ pub struct Settings {
     /// Share of a cluster that has to be up or draining for its health to be believed, 0.0 to 1.0;
     /// 0.0 also means that nothing is ever served that health calls down.
     pub fail_open_below: f64,
+    /// The largest DNS reply over UDP, octets, at least 512.
+    pub udp_size_max: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { spread_v4: 20, spread_v6: 44, answers_no_ecs: 8, geo_candidates: 8, fail_open_below: 0.5 }
+        Self {
+            spread_v4: 20,
+            spread_v6: 44,
+            answers_no_ecs: 8,
+            geo_candidates: 8,
+            fail_open_below: 0.5,
+            udp_size_max: UDP_SIZE,
+        }
     }
 }
 
@@ -270,12 +280,7 @@ impl Snapshot {
     ///
     /// # Panics
     /// When the overlay is of another fleet.
-    pub fn new(
-        generation: u64,
-        compiled: Arc<Compiled>,
-        overlay: Arc<Overlay>,
-        zones: Arc<Zones>,
-    ) -> Self {
+    pub fn new(generation: u64, compiled: Arc<Compiled>, overlay: Arc<Overlay>, zones: Arc<Zones>) -> Self {
         let fleet = compiled.table.fleet();
         assert_eq!(overlay.appliances.len(), fleet.appliances().len(), "an overlay of this fleet");
         let below = compiled.settings.fail_open_below;

@@ -5,6 +5,7 @@
 
 use super::diff::TableDiff;
 use serde::Serialize;
+use std::fmt;
 
 /// How much a push may take away before it needs force; shares from 0.0 to 1.0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,6 +42,12 @@ pub struct GuardHit {
     pub found: f64,
     /// The largest that passes.
     pub limit: f64,
+}
+
+impl fmt::Display for GuardHit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: found {:.4}, limit {}", self.guard, self.found, self.limit)
+    }
 }
 
 /// The guards that `diff` and `moved` run into, none when the push may pass. Where there was nothing

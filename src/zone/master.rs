@@ -13,7 +13,7 @@ use domain::zonefile::inplace::{Entry as DomainEntry, ScannedRecord, Zonefile};
 use std::borrow::Cow;
 
 /// Seconds of a record's TTL when neither the record, one before it nor `$TTL` says.
-pub(super) const TTL_S_DEFAULT: u32 = 3600;
+pub const TTL_S_DEFAULT: u32 = 3600;
 
 /// The longest TTL, seconds (RFC 2181 section 8).
 const TTL_S_MAX: u32 = 0x7fff_ffff;

@@ -2,7 +2,7 @@
 //!
 //! A [`Zone`] is built from plain settings and a master file's text and is frozen then; every fault
 //! is reported. Lookups take canonical names and allocate nothing. Who asks decides what comes
-//! before static data (ruling 15). Layer 7; reads no file.
+//! before static data (ruling 15). Layer 2; reads no file.
 //!
 //! ```text
 //! apex ── SOA, NS (settings) + records of the file
@@ -12,7 +12,11 @@
 //!  └─ name with NS                   delegations: nothing below them but glue
 //! ```
 
-use super::master::{self, Record, TTL_S_DEFAULT};
+mod conflicts;
+mod master;
+
+use self::master::Record;
+pub use self::master::TTL_S_DEFAULT;
 use crate::problem::Problem;
 use crate::wire::{Name, Rdata, Rtype, Soa, parent};
 use rustc_hash::FxHashMap;
@@ -52,7 +56,7 @@ pub struct SoaSettings {
 
 /// Data of one record, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum StaticRdata {
+pub(crate) enum StaticRdata {
     /// A.
     A(Ipv4Addr),
     /// AAAA.
@@ -75,7 +79,7 @@ impl StaticRdata {
     }
 
     /// For the reply writer.
-    pub(super) fn as_rdata(&self) -> Rdata<'_> {
+    pub(crate) fn as_rdata(&self) -> Rdata<'_> {
         match self {
             Self::A(addr) => Rdata::A(*addr),
             Self::Aaaa(addr) => Rdata::Aaaa(*addr),
@@ -87,20 +91,20 @@ impl StaticRdata {
 
 /// Records of one name and type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rrset {
+pub(crate) struct Rrset {
     /// Type.
-    pub(super) rtype: Rtype,
+    pub(crate) rtype: Rtype,
     /// Seconds: the lowest of its records (RFC 2181 section 5.2).
-    pub(super) ttl_s: u32,
+    pub(crate) ttl_s: u32,
     /// Without duplicates, in the order written.
-    pub(super) rdatas: Vec<StaticRdata>,
+    pub(crate) rdatas: Vec<StaticRdata>,
     /// 1-based line of the first record; 0 when it comes from the settings.
-    pub(super) line: u64,
+    pub(crate) line: u64,
 }
 
 impl Rrset {
     /// Names that its records point to (NS, CNAME).
-    pub(super) fn targets(&self) -> impl Iterator<Item = &Name> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Name> {
         self.rdatas.iter().filter_map(|rdata| match rdata {
             StaticRdata::Name(name) => Some(name),
             _ => None,
@@ -110,18 +114,18 @@ impl Rrset {
 
 /// What one name has; nothing for an empty non-terminal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     rrsets: Vec<Rrset>,
 }
 
 impl Node {
     /// Its records of `rtype`.
-    pub(super) fn rrset(&self, rtype: Rtype) -> Option<&Rrset> {
+    pub(crate) fn rrset(&self, rtype: Rtype) -> Option<&Rrset> {
         self.rrsets.iter().find(|rrset| rrset.rtype == rtype)
     }
 
     /// All of its records.
-    pub(super) fn rrsets(&self) -> &[Rrset] {
+    pub(crate) fn rrsets(&self) -> &[Rrset] {
         &self.rrsets
     }
 
@@ -143,7 +147,7 @@ impl Node {
 
 /// What a zone has for a name.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Found<'z> {
+pub(crate) enum Found<'z> {
     /// The name itself, with records or as an empty non-terminal.
     Exact(&'z Node),
     /// The name is at or below a delegation: the cut and its node.
@@ -305,27 +309,27 @@ impl Zone {
     }
 
     /// The SOA record's data.
-    pub(super) fn soa(&self) -> Soa<'_> {
+    pub(crate) fn soa(&self) -> Soa<'_> {
         Soa { mname: self.mname.as_wire(), rname: self.rname.as_wire(), numbers: self.soa_numbers }
     }
 
     /// Seconds that a negative answer may be kept.
-    pub(super) fn negative_ttl_s(&self) -> u32 {
+    pub(crate) fn negative_ttl_s(&self) -> u32 {
         self.soa_numbers[4]
     }
 
     /// All names, in no order.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
         self.nodes.iter()
     }
 
     /// The node of exactly `name`.
-    pub(super) fn node(&self, name: &[u8]) -> Option<&Node> {
+    pub(crate) fn node(&self, name: &[u8]) -> Option<&Node> {
         self.nodes.get(name)
     }
 
     /// The highest delegation at or above `name`, a canonical name in the zone.
-    pub(super) fn cut_over(&self, name: &[u8]) -> Option<(&Name, &Node)> {
+    pub(crate) fn cut_over(&self, name: &[u8]) -> Option<(&Name, &Node)> {
         let mut cut = None;
         let mut rest = name;
         while rest != self.apex.as_wire() {
@@ -341,7 +345,7 @@ impl Zone {
 
     /// Looks up `name`, canonical and in the zone. `exists` says of a name whether the table has it
     /// or one below it, which stops a wildcard above it (RFC 4592 section 2.2.2).
-    pub(super) fn find(&self, name: &[u8], exists: impl Fn(&[u8]) -> bool) -> Found<'_> {
+    pub(crate) fn find(&self, name: &[u8], exists: impl Fn(&[u8]) -> bool) -> Found<'_> {
         if self.has_cuts
             && let Some((cut, node)) = self.cut_over(name)
         {
@@ -377,7 +381,7 @@ fn mailbox(text: &str) -> String {
 }
 
 /// A type as it is written.
-pub(super) fn type_name(rtype: Rtype) -> String {
+pub(crate) fn type_name(rtype: Rtype) -> String {
     domain::base::iana::Rtype::from_int(rtype.0).to_string()
 }
 
@@ -410,7 +414,7 @@ impl Zones {
     }
 
     /// The zone that `name` (canonical) belongs to: the longest apex at or above it.
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Zone> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Zone> {
         std::iter::successors(Some(name), |rest| parent(rest)).find_map(|rest| self.by_apex.get(rest))
     }
 
@@ -426,11 +430,11 @@ impl Zones {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Settings of `cdn.example` with these records.
-    pub(in crate::dns) fn settings(records: &str) -> ZoneSettings {
+    pub(crate) fn settings(records: &str) -> ZoneSettings {
         ZoneSettings {
             name: "cdn.example".into(),
             ns: vec!["ns1.cdn.example".into(), "ns2.other.example".into()],

@@ -3,7 +3,7 @@
 //! Both are valid by themselves; these are problems of the pair, so they are looked for whenever
 //! either changes. Layer 7; pure.
 
-use super::zone::{Rrset, Zone, Zones, type_name};
+use super::{Rrset, Zone, Zones, type_name};
 use crate::fleet::{Fleet, Service};
 use crate::problem::Problem;
 use crate::wire::{Name, Rtype};
