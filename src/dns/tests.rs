@@ -1,4 +1,4 @@
-//! Queries through [`answer`], replies read by another codec and compared as one line each.
+//! Queries through [`answer()`], replies read by another codec and compared as one line each.
 //! Layer 7, tests only.
 
 use super::zone::tests::settings;
