@@ -66,7 +66,8 @@ fn snapshots(case: &Case) -> Vec<Snapshot> {
     };
     let compiled = Compiler::new().compile(Arc::clone(&table), geography, settings);
     let snapshot = |(at, health): (usize, &Health)| {
-        Snapshot::new(at as u64 + 1, Arc::clone(&compiled), Arc::new(overlay(&table, health, case)))
+        let overlay = Arc::new(overlay(&table, health, case));
+        Snapshot::new(at as u64 + 1, Arc::clone(&compiled), overlay, Arc::default())
     };
     case.healths.iter().enumerate().map(snapshot).collect()
 }

@@ -1,6 +1,6 @@
 //! Query bytes in, reply bytes out.
 //!
-//! [`answer`] is the whole of it: the same function answers a datagram, a stream's message and a
+//! [`answer()`] is the whole of it: the same function answers a datagram, a stream's message and a
 //! test. It reads one [`Snapshot`](crate::snapshot::Snapshot), zones included, keeps nothing, and allocates nothing for address
 //! queries to services. Precedence (ruling 15): a service or host name written exactly so, static
 //! records, then wildcards, the longest first. Layer 7: no socket, no clock.
@@ -45,7 +45,7 @@ impl Scratch {
     }
 }
 
-/// What [`answer`] did: what became of the packet, and how many octets of `out` to send (0: none).
+/// What [`answer()`] did: what became of the packet, and how many octets of `out` to send (0: none).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
     /// For the counters.

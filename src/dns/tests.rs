@@ -1,15 +1,15 @@
-//! Queries through [`answer`], replies read by another codec and compared as one line each.
+//! Queries through [`answer()`], replies read by another codec and compared as one line each.
 //! Layer 7, tests only.
 
-use super::zone::tests::settings;
 use super::*;
 use crate::fleet::Country;
 use crate::geo::{Geography, Location};
 use crate::health::{Health, Report, State};
-use crate::snapshot::{Compiler, Settings};
+use crate::snapshot::{Compiler, Settings, Snapshot};
 use crate::table;
 use crate::units::UnixMs;
 use crate::wire::Rtype;
+use crate::zone::{Zones, tests::settings};
 use domain::base::Message;
 use domain::base::message::RecordSection;
 use domain::base::opt::{ClientSubnet, ExtendedError};
@@ -65,8 +65,7 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
 
 /// A world with these appliances down.
 struct Stage {
-    snapshot: Option<Snapshot>,
-    zones: Zones,
+    snapshot: Snapshot,
     scratch: Scratch,
     peer: IpAddr,
 }
@@ -96,9 +95,9 @@ impl Stage {
         health.push(None, &reports, table.fleet(), UnixMs(1)).expect("in order");
         let overlay = Arc::new(health.overlay(table.fleet(), UnixMs(2)));
         let compiled = Compiler::new().compile(table, Arc::new(geography), settings_of_decision);
+        let zones = Arc::new(Zones::build(&[settings(RECORDS)]).expect("a zone"));
         Self {
-            snapshot: Some(Snapshot::new(1, compiled, overlay)),
-            zones: Zones::build(&[settings(RECORDS)]).expect("a zone"),
+            snapshot: Snapshot::new(1, compiled, overlay, zones),
             scratch: Scratch::new(),
             peer: "7.7.7.7".parse().expect("an address"),
         }
@@ -107,8 +106,7 @@ impl Stage {
     /// Answers `packet` and returns outcome and bytes.
     fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
-        let world = World::new(self.snapshot.as_ref(), &self.zones);
-        let answered = answer(&world, &mut self.scratch, self.peer, transport, packet, &mut out);
+        let answered = answer(&self.snapshot, &mut self.scratch, self.peer, transport, packet, &mut out);
         out.truncate(answered.len);
         (answered.outcome, out)
     }
@@ -291,7 +289,12 @@ fn ruling24_fallback_is_a_cname_and_ruling26_nobody_up_is_servfail_22() {
 #[test]
 fn ruling26_no_table_yet_is_servfail_14() {
     let mut stage = Stage::new(&[]);
-    stage.snapshot = None;
+    let world = &stage.snapshot;
+    stage.snapshot = Snapshot::not_ready(
+        Arc::clone(world.compiled()),
+        Arc::clone(world.overlay()),
+        Arc::clone(world.zones()),
+    );
     stage.check("video.cdn.example", Rtype::A, Some("5.5.1.0/24"), "not_ready SERVFAIL /0 ede14");
     stage.check("x.cdn.example", Rtype::A, None, "not_ready SERVFAIL");
     stage.check("ns1.cdn.example", Rtype::A, None, "static NOERROR aa | ns1 300 A 192.0.2.53");
