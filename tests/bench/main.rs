@@ -11,8 +11,11 @@ use internet::Internet;
 use std::sync::Arc;
 use std::time::Instant;
 use steerd::geo::{CountryPoints, Geography};
+use steerd::publish::store::Store;
+use steerd::publish::{Body, Publisher, PushOptions, Rules};
 use steerd::snapshot::{Compiler, Settings};
 use steerd::table;
+use steerd::units::UnixMs;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +50,7 @@ fn build(step: usize) {
     let geography = Arc::new(Geography::read(&[file], &points).expect("a good file").0);
     println!("geoip    {:>9} ranges  {:>8.1} ms", geography.v4.count() + geography.v6.count(), ms(start));
     let table = Arc::new(read.table);
+    publish(&internet, &text, &geography);
     for round in 0..3 {
         let mut compiler = Compiler::new();
         let start = Instant::now();
@@ -60,5 +64,67 @@ fn build(step: usize) {
                 view.heap_bytes() as f64 / 1e6
             );
         }
+    }
+}
+
+/// A push, deltas and a restart through the publisher, state directory included.
+fn publish(internet: &Internet, text: &str, geography: &Arc<Geography>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || {
+        let start = Instant::now();
+        let (store, recovered) = Store::open(dir.path(), 5).expect("a directory that can be written");
+        let read = ms(start);
+        let (publisher, warnings) = Publisher::open(
+            Rules::default(),
+            store,
+            recovered,
+            Arc::clone(geography),
+            Arc::default(),
+            UnixMs(1),
+        );
+        assert!(warnings.is_empty(), "{warnings:?}");
+        println!(
+            "open     read {read:.1} ms, ready after {:.1} ms, epoch {:?}",
+            ms(start),
+            publisher.load().epoch()
+        );
+        publisher
+    };
+    let publisher = open();
+    let start = Instant::now();
+    let options = PushOptions { force: true, ..PushOptions::default() };
+    let report = publisher.put(Body::Lines(text.as_bytes()), options, UnixMs(2)).expect("accepted");
+    println!(
+        "put      {:.1} ms: parse {} compile {} persist {}",
+        ms(start),
+        report.parse_ms,
+        report.compile_ms,
+        report.persist_ms
+    );
+    for base in 1..6 {
+        let delta = internet.delta(base, 1000.min(internet.prefixes.len() / 4));
+        let start = Instant::now();
+        let report = publisher.patch(delta.as_bytes(), options, UnixMs(3)).expect("accepted");
+        println!(
+            "patch    {:.1} ms: parse {} compile {} persist {}  moved v4 {} v6 {}",
+            ms(start),
+            report.parse_ms,
+            report.compile_ms,
+            report.persist_ms,
+            report.diff.addresses_moved_v4,
+            report.diff.addresses_moved_v6
+        );
+    }
+    drop(publisher);
+    let publisher = open();
+    let start = Instant::now();
+    println!("digest   {} {:.1} ms", &publisher.load().table().digest()[..16], ms(start));
+    let name = publisher.load().fleet().appliances()[0].name.clone();
+    for state in ["down", "up"] {
+        let report = serde_json::from_str(&format!(r#"{{"appliance":"{name}","state":"{state}"}}"#))
+            .expect("a report");
+        let start = Instant::now();
+        publisher.push_health(None, &[report], UnixMs(4)).expect("taken");
+        println!("health   {:.3} ms", ms(start));
     }
 }
