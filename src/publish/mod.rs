@@ -740,3 +740,6 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 fn ms_since(start: Instant) -> u64 {
     start.elapsed().as_millis() as u64
 }
+
+#[cfg(test)]
+mod tests;
