@@ -3,8 +3,12 @@
 //! | module | what it holds to what |
 //! |---|---|
 //! | `model` | the slow model of the decision, its generator and its planted mistakes |
+//! | `harness` | the binary on a temporary directory, and a table of Internet size |
+//! | `load` | pushes under load, kills at any moment |
 //! | `differential` | the decision against the model on random tables, clients and health |
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod differential;
+mod harness;
+mod load;
 mod model;

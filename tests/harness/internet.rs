@@ -33,8 +33,8 @@ impl Internet {
         self
     }
 
-    /// A full table at `epoch` over 500 clusters of up to 16 appliances: each origin has its own
-    /// cluster, one prefix in four has a second candidate. Three services share two views.
+    /// A full table at `epoch` over 500 clusters of up to 16 appliances: each origin has its cluster of
+    /// that epoch, one prefix in four has a second candidate. Three services share two views.
     pub fn table(&self, epoch: u64) -> String {
         let mut text = fleet(epoch);
         for (prefix, origin) in &self.prefixes {
@@ -43,14 +43,18 @@ impl Internet {
         text
     }
 
-    /// A delta of `count` routes from `base` to `base + 1`: prefixes all over the table change
-    /// their cluster.
+    /// The prefixes that [`Internet::delta`] changes.
+    pub fn changed(&self, base: u64, count: usize) -> impl Iterator<Item = &(String, u32)> {
+        let step = self.prefixes.len() / count;
+        self.prefixes.iter().skip(base as usize % step).step_by(step).take(count)
+    }
+
+    /// A delta of `count` routes from `base` to `base + 1`: prefixes all over the table get their
+    /// cluster of that epoch.
     pub fn delta(&self, base: u64, count: usize) -> String {
         let mut text = format!("{{\"delta\":{{\"format\":1,\"base\":{base},\"epoch\":{}}}}}\n", base + 1);
-        let step = self.prefixes.len() / count;
-        let from = base as usize % step;
-        for (prefix, origin) in self.prefixes.iter().skip(from).step_by(step).take(count) {
-            route(&mut text, prefix, origin.wrapping_add(base as u32 * 7 + 1), base + 1);
+        for (prefix, origin) in self.changed(base, count) {
+            route(&mut text, prefix, *origin, base + 1);
         }
         text
     }
@@ -59,21 +63,26 @@ impl Internet {
 /// Clusters in the fleet.
 pub const CLUSTERS: u32 = 500;
 
-/// The cluster of an origin.
-pub fn cluster_of(origin: u32) -> u32 {
-    origin.wrapping_mul(2_654_435_761) % CLUSTERS
+/// The cluster of an origin at an epoch.
+pub fn cluster_of(origin: u32, epoch: u64) -> u32 {
+    (origin.wrapping_mul(2_654_435_761) >> 8).wrapping_add(epoch as u32 * 7) % CLUSTERS
+}
+
+/// Whether an origin's prefixes have one candidate only.
+pub fn is_single(origin: u32) -> bool {
+    !origin.is_multiple_of(4)
 }
 
 fn route(text: &mut String, prefix: &str, origin: u32, epoch: u64) {
-    let first = cluster_of(origin);
-    let second = (first + 1 + epoch as u32 % 7) % CLUSTERS;
-    let written = if origin % 4 == 0 {
+    let first = cluster_of(origin, epoch);
+    let second = (first + 1) % CLUSTERS;
+    let written = if is_single(origin) {
+        writeln!(text, r#"{{"route":{{"prefix":"{prefix}","via":[{{"cluster":"c{first:03}"}}]}}}}"#)
+    } else {
         writeln!(
             text,
             r#"{{"route":{{"prefix":"{prefix}","via":[{{"cluster":"c{first:03}","as_path_len":1}},{{"cluster":"c{second:03}","as_path_len":2}}]}}}}"#
         )
-    } else {
-        writeln!(text, r#"{{"route":{{"prefix":"{prefix}","via":[{{"cluster":"c{first:03}"}}]}}}}"#)
     };
     written.expect("writing to a string");
 }

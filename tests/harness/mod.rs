@@ -1,0 +1,169 @@
+//! Runs the real binary on a temporary directory and talks to it over sockets.
+
+pub mod dns;
+pub mod internet;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A running `steerd serve`; killed when dropped.
+pub struct Steerd {
+    child: Child,
+    /// DNS over UDP and TCP.
+    pub dns: SocketAddr,
+    /// Redirects.
+    pub http: SocketAddr,
+    /// The push API.
+    pub control: SocketAddr,
+}
+
+/// The binary under test: an optimised one where the caller built it.
+pub fn binary() -> PathBuf {
+    std::env::var_os("STEERD_BIN").map_or_else(|| env!("CARGO_BIN_EXE_steerd").into(), PathBuf::from)
+}
+
+/// A config that listens on free ports of loopback and keeps its state in `state` beside it.
+pub fn write_config(dir: &Path, more: &str) -> PathBuf {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = format!(
+        r#"
+drain_s = 0
+[dns]
+listen = ["127.0.0.1:0"]
+workers = 1
+[[dns.zone]]
+name = "cdn.example"
+ns = ["ns.other.example"]
+soa = {{ mname = "ns.other.example", rname = "hostmaster.cdn.example" }}
+[http]
+listen = ["127.0.0.1:0"]
+workers = 1
+trusted_proxies = ["127.0.0.0/8"]
+[control]
+listen = "127.0.0.1:0"
+[geoip]
+files = ["{root}/data/iptoasn-country.mmdb"]
+{more}
+"#
+    );
+    let path = dir.join("steerd.toml");
+    std::fs::write(&path, text).expect("a directory that can be written");
+    path
+}
+
+impl Steerd {
+    /// Starts the binary and waits until it says that it answers.
+    pub fn start(config: &Path) -> Self {
+        let mut child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary under test");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut found = [None; 3];
+        while found.iter().any(Option::is_none) {
+            let line = lines.next().expect("a line for each listener").expect("UTF-8");
+            let addr = line.split_whitespace().find_map(|word| word.parse::<SocketAddr>().ok());
+            let kind = ["dns", "http", "control"].iter().position(|kind| line.starts_with(kind));
+            if let (Some(kind), Some(addr)) = (kind, addr) {
+                found[kind] = Some(addr);
+            }
+        }
+        // Nobody reads on; the pipe must not fill or break.
+        std::thread::spawn(move || lines.for_each(drop));
+        let [dns, http, control] = found.map(|addr| addr.expect("all found"));
+        Self { child, dns, http, control }
+    }
+
+    /// Process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a running process");
+        self.child.wait().expect("a killed process");
+    }
+
+    /// Resident memory, octets.
+    pub fn resident_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).unwrap_or_default();
+        let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+        pages * 4096
+    }
+
+    /// Calls the push API.
+    pub fn call(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        call(self.control, method, path, body).expect("the push API answers")
+    }
+}
+
+impl Drop for Steerd {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An HTTP response.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Head, as it came.
+    pub head: String,
+    /// Body.
+    pub body: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// One request on its own connection.
+pub fn call(addr: SocketAddr, method: &str, path: &str, body: &[u8]) -> std::io::Result<Reply> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let kind = if path.starts_with("/v1/table") && !path.contains("rollback") {
+        "application/x-ndjson"
+    } else {
+        "application/json"
+    };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )?;
+    stream.write_all(body)?;
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {head:?}")))?;
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { dechunk(body) } else { body.to_owned() };
+    Ok(Reply { status, head: head.to_owned(), body })
+}
+
+/// Takes the chunk sizes out of a body (RFC 9112 section 7.1).
+fn dechunk(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
+        let Some((chunk, next)) = after.split_at_checked(size).filter(|_| size > 0) else { break };
+        body.push_str(chunk);
+        rest = next.strip_prefix("\r\n").unwrap_or(next);
+    }
+    body
+}
