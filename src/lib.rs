@@ -1,5 +1,6 @@
 //! steerd
 #![allow(missing_docs)]
+pub mod config;
 pub mod dns;
 pub mod fleet;
 pub mod geo;
