@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod geo;
 pub mod health;
 pub mod lpm;
+pub mod metrics;
 pub mod policy;
 pub mod prefix;
 pub mod problem;
