@@ -5,6 +5,7 @@ pub mod dns;
 pub mod fleet;
 pub mod geo;
 pub mod health;
+pub mod http;
 pub mod lpm;
 pub mod metrics;
 pub mod policy;
