@@ -133,7 +133,7 @@ pub struct Zone {
 pub struct Soa {
     /// Primary name server; default: the first of `ns`.
     pub mname: Box<str>,
-    /// Who is responsible, `@` written as a dot; default: `hostmaster` in the zone.
+    /// Who is responsible, as a name or with an `@`; default: `hostmaster` in the zone.
     pub rname: Box<str>,
     /// Version of the static records.
     pub serial: u32,

@@ -98,7 +98,7 @@ fn zone(mut at: RawTable<'_, '_>) -> Option<Zone> {
         at.refuse(line, "ns", "none", "the names of the zone's name servers");
     }
     let ns: Option<Vec<_>> = names.into_iter().collect();
-    let soa = soa(at.table("soa"), ns.as_ref().and_then(|ns| ns.first()), name.as_deref());
+    let soa = soa(at.table("soa"), ns.as_ref().and_then(|ns| ns.first()).map(|ns| &**ns), name.as_deref());
     let records = path(&mut at, "records");
     at.finish();
     let ns = ns.filter(|ns| !ns.is_empty())?;
@@ -106,22 +106,11 @@ fn zone(mut at: RawTable<'_, '_>) -> Option<Zone> {
 }
 
 /// Reads a zone's `soa`, whose names default to the first name server and `hostmaster` in the zone.
-fn soa(mut at: RawTable<'_, '_>, ns: Option<&Box<str>>, zone: Option<&str>) -> Soa {
+fn soa(mut at: RawTable<'_, '_>, ns: Option<&str>, zone: Option<&str>) -> Soa {
     let mname = at.text("mname").and_then(|text| domain_name(&at, "mname", &text));
-    let rname = at.text("rname").and_then(|text| match text.value.split_once('@') {
-        Some((local, domain)) => {
-            let expected = if local.contains('.') {
-                "a mail address, @ written as a dot, without a dot before it".to_owned()
-            } else {
-                format!("{:?} (RFC 1035 section 8)", format!("{local}.{domain}"))
-            };
-            at.refuse(text.line, "rname", format!("{:?}", text.value), expected);
-            None
-        }
-        None => domain_name(&at, "rname", &text),
-    });
+    let rname = at.text("rname").and_then(|text| mailbox(&at, "rname", &text));
     let soa = Soa {
-        mname: mname.or_else(|| ns.cloned()).unwrap_or_default(),
+        mname: mname.or_else(|| ns.map(Box::from)).unwrap_or_default(),
         rname: rname.unwrap_or_else(|| format!("hostmaster.{}", zone.unwrap_or_default()).into()),
         serial: at.number("serial", Soa::SERIAL, 0..=u64::from(u32::MAX), ""),
         refresh_s: at.number("refresh_s", Soa::REFRESH_S, 1..=TTL_MAX_S, "seconds"),
@@ -387,4 +376,21 @@ fn domain_name(at: &RawTable<'_, '_>, key: &str, text: &At<String>) -> Option<Bo
         at.refuse(text.line, key, format!("{:?}", text.value), "a domain name, as in cdn.example");
         None
     }
+}
+
+/// Reads a mailbox: a domain name (RFC 1035 section 8), or an address with an `@`, which stays.
+fn mailbox(at: &RawTable<'_, '_>, key: &str, text: &At<String>) -> Option<Box<str>> {
+    let Some((local, domain)) = text.value.rsplit_once('@') else { return domain_name(at, key, text) };
+    let is_local = |octet: u8| octet.is_ascii_graphic() && octet != b'@' && octet != b'"' && octet != b'\\';
+    if !(1..=63).contains(&local.len()) || !local.bytes().all(is_local) {
+        at.refuse(
+            text.line,
+            key,
+            format!("{:?}", text.value),
+            "a mail address, as in hostmaster@cdn.example",
+        );
+        return None;
+    }
+    let domain = domain_name(at, key, &At { value: domain.to_owned(), line: text.line })?;
+    Some(format!("{local}@{domain}").into())
 }

@@ -37,7 +37,7 @@ impl<'a> Locator<'a> {
         path_and_query: &'a str,
     ) -> Self {
         let scheme = service.scheme.unwrap_or(asked_scheme);
-        Self { scheme, port: service.port.unwrap_or(usual_port(scheme)), family, path_and_query }
+        Self { scheme, port: service.port.unwrap_or_else(|| usual_port(scheme)), family, path_and_query }
     }
 
     /// The URL on `appliance`: by its host name, else by its address. `None` for an appliance

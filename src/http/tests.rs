@@ -7,6 +7,7 @@ use crate::health::{Overlay, State};
 use crate::snapshot::{self, Compiler, Snapshot};
 use crate::table::{Table, read_full};
 use crate::units::Epoch;
+use crate::zone::Zones;
 use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use std::sync::Arc;
@@ -36,19 +37,19 @@ fn world(state: State) -> Snapshot {
     for standing in &mut overlay.appliances {
         standing.state = state;
     }
-    snapshot_of(table, overlay, |compiled, overlay| Snapshot::new(7, compiled, overlay))
+    snapshot_of(table, overlay, |compiled, overlay, zones| Snapshot::new(7, compiled, overlay, zones))
 }
 
 /// Joins `table` and `overlay`.
 fn snapshot_of(
     table: Arc<Table>,
     overlay: Overlay,
-    join: fn(Arc<snapshot::Compiled>, Arc<Overlay>) -> Snapshot,
+    join: fn(Arc<snapshot::Compiled>, Arc<Overlay>, Arc<Zones>) -> Snapshot,
 ) -> Snapshot {
     let geography = Arc::new(Geography::empty());
     // Failing open would hide what health does.
     let settings = snapshot::Settings { fail_open_below: 0.0, ..snapshot::Settings::default() };
-    join(Compiler::new().compile(table, geography, settings), Arc::new(overlay))
+    join(Compiler::new().compile(table, geography, settings), Arc::new(overlay), Arc::default())
 }
 
 fn settings() -> Settings {
