@@ -60,11 +60,14 @@
 //!
 //! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
 
+pub mod config;
 pub mod dns;
 pub mod fleet;
 pub mod geo;
 pub mod health;
+pub mod http;
 pub mod lpm;
+pub mod metrics;
 pub mod policy;
 pub mod prefix;
 pub mod problem;

@@ -1,0 +1,745 @@
+//! The configuration in its checked form: real types, and no option that has a default.
+//!
+//! [`Config::parse`] turns text into a [`Config`] or into *all* its problems, each with the line to
+//! put the cursor on. It opens no file and resolves no name: paths stay as written, and
+//! [`Config::resolve`] makes them relative to the config file's directory. What the files hold is
+//! checked by who reads them. `raw` owns TOML; `read` owns which key means what, and the checks that
+//! need one key only; the checks across sections are here.
+//! Layer 1. Tests: below, and one bad file a kind of mistake in `tests/config`.
+
+mod raw;
+mod read;
+
+use crate::prefix::Prefix;
+use crate::problem::Problem;
+use crate::units::BasisPoints;
+use raw::Findings;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Everything that an operator may set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Directory that relative paths start from: the config file's. Empty: the working directory.
+    pub base: PathBuf,
+    /// `[dns]`.
+    pub dns: Dns,
+    /// `[http]`.
+    pub http: Http,
+    /// `[control]`.
+    pub control: Control,
+    /// `[table]`.
+    pub table: Table,
+    /// `[geoip]`.
+    pub geoip: GeoIp,
+    /// `[health]`.
+    pub health: Health,
+    /// `[steering]`.
+    pub steering: Steering,
+    /// `[log]`.
+    pub log: Log,
+    /// Seconds that answers go on after SIGTERM (ruling 27), 0 to 600.
+    pub drain_s: u32,
+}
+
+/// How many threads a listener's work is spread over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Workers(u16);
+
+impl Workers {
+    /// Most threads that can be asked for.
+    pub const MAX: u16 = 1024;
+
+    /// The number of threads on a machine of `cores` cores: one a core when configured as 0.
+    pub fn count(self, cores: usize) -> usize {
+        if self.0 == 0 { cores.max(1) } else { usize::from(self.0) }
+    }
+}
+
+/// Answers over UDP and TCP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dns {
+    /// Addresses to answer on, UDP and TCP; empty: no DNS.
+    pub listen: Vec<SocketAddr>,
+    /// UDP threads.
+    pub workers: Workers,
+    /// Largest UDP reply in octets, whatever the query offers; 512 to 4096.
+    pub edns_udp_max: u16,
+    /// Leading bits of an IPv4 client that spread a large cluster (ruling 9), 0 to 32.
+    pub spread_v4: u8,
+    /// Leading bits of an IPv6 client that spread a large cluster (ruling 9), 0 to 128.
+    pub spread_v6: u8,
+    /// Most addresses in an answer to a query without ECS (ruling 9), 1 to 16.
+    pub answers_no_ecs: u8,
+    /// Whether `TXT _explain.<service>` is answered.
+    pub explain_txt: bool,
+    /// Most TCP connections at a time, 1 to 1,000,000.
+    pub tcp_connections_max: u32,
+    /// Seconds after which a silent TCP connection is closed (RFC 7766 section 6.2.3), 1 to 3600.
+    pub tcp_idle_s: u32,
+    /// `[[dns.zone]]`, as ordered in the file; none lies inside another.
+    pub zones: Vec<Zone>,
+}
+
+impl Dns {
+    /// Fits any path without fragments (RFC 9715 section 3.1, and its Appendix A).
+    pub const EDNS_UDP_MAX: u16 = 1232;
+    /// About 4,096 IPv4 addresses share an order.
+    pub const SPREAD_V4: u8 = 20;
+    /// Sixteen /48 sites share an order.
+    pub const SPREAD_V6: u8 = 44;
+    /// A resolver's many clients spread over eight appliances.
+    pub const ANSWERS_NO_ECS: u8 = 8;
+    /// A few megabytes of buffers.
+    pub const TCP_CONNECTIONS_MAX: u32 = 1000;
+    /// RFC 7766 section 6.2.3 advises a few seconds.
+    pub const TCP_IDLE_S: u32 = 10;
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            workers: Workers::default(),
+            edns_udp_max: Self::EDNS_UDP_MAX,
+            spread_v4: Self::SPREAD_V4,
+            spread_v6: Self::SPREAD_V6,
+            answers_no_ecs: Self::ANSWERS_NO_ECS,
+            explain_txt: false,
+            tcp_connections_max: Self::TCP_CONNECTIONS_MAX,
+            tcp_idle_s: Self::TCP_IDLE_S,
+            zones: Vec::new(),
+        }
+    }
+}
+
+/// A zone this server is authoritative for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Apex, lower case without the final dot.
+    pub name: Box<str>,
+    /// Name servers, at least one, as `name`.
+    pub ns: Vec<Box<str>>,
+    /// Start of authority.
+    pub soa: Soa,
+    /// Master file of further static records (RFC 1035 section 5), as written.
+    pub records: Option<PathBuf>,
+    /// Line of its `[[dns.zone]]`, for problems found later.
+    pub line: u64,
+}
+
+/// A zone's start of authority (RFC 1035 section 3.3.13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Soa {
+    /// Primary name server; default: the first of `ns`.
+    pub mname: Box<str>,
+    /// Who is responsible, as a name or with an `@`; default: `hostmaster` in the zone.
+    pub rname: Box<str>,
+    /// Version of the static records.
+    pub serial: u32,
+    /// Seconds between a secondary's checks.
+    pub refresh_s: u32,
+    /// Seconds between a secondary's checks after a failed one.
+    pub retry_s: u32,
+    /// Seconds after which a secondary gives up.
+    pub expire_s: u32,
+    /// Seconds a negative answer may be kept (RFC 2308 section 4).
+    pub negative_ttl_s: u32,
+}
+
+impl Soa {
+    /// Nobody transfers the zone yet.
+    pub const SERIAL: u32 = 1;
+    /// An hour.
+    pub const REFRESH_S: u32 = 3600;
+    /// Ten minutes.
+    pub const RETRY_S: u32 = 600;
+    /// A week.
+    pub const EXPIRE_S: u32 = 604_800;
+    /// As short as a service's TTL.
+    pub const NEGATIVE_TTL_S: u32 = 30;
+}
+
+/// Redirects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Addresses to answer on; empty: no redirects.
+    pub listen: Vec<HttpListen>,
+    /// Peers whose word about the client is believed (ruling 23).
+    pub trusted_proxies: Vec<Prefix>,
+    /// Whether that word is `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
+    pub forwarded: bool,
+    /// Whether any web page may read the answers.
+    pub cors: bool,
+    /// Whether answers carry `X-Steer-Decision`.
+    pub decision_header: bool,
+    /// Most entries of the ranked list, 1 to 16.
+    pub locations_max: u8,
+    /// Threads.
+    pub workers: Workers,
+}
+
+impl Http {
+    /// As many as a player will try.
+    pub const LOCATIONS_MAX: u8 = 8;
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded: false,
+            cors: false,
+            decision_header: false,
+            locations_max: Self::LOCATIONS_MAX,
+            workers: Workers::default(),
+        }
+    }
+}
+
+/// An address of `[http] listen`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpListen {
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// Whether every connection starts with a PROXY header. Always false so far: `true` is refused.
+    pub proxy_protocol: bool,
+}
+
+/// The push API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Addresses to answer on; empty: no push API.
+    pub listen: Vec<SocketAddr>,
+    /// Who may do what; empty: whoever reaches a loopback listener may do everything.
+    pub tokens: Vec<Token>,
+    /// What needs no token.
+    pub open: Open,
+    /// Most MiB of a pushed body after decompression, 1 to 65,536.
+    pub body_max_mb: u32,
+}
+
+impl Control {
+    /// A full table of the whole Internet, several times.
+    pub const BODY_MAX_MB: u32 = 1024;
+
+    /// Most octets of a pushed body after decompression.
+    pub fn body_octets_max(&self) -> u64 {
+        u64::from(self.body_max_mb) << 20
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { listen: Vec::new(), tokens: Vec::new(), open: Open::default(), body_max_mb: Self::BODY_MAX_MB }
+    }
+}
+
+/// A bearer token and its rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// File that holds the token, as written.
+    pub file: PathBuf,
+    /// What it allows, at least one.
+    pub may: Vec<Right>,
+    /// Line it is written on, for problems found later.
+    pub line: u64,
+}
+
+/// A right that a token gives (ruling 22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// Push, roll back, reload tables.
+    Table,
+    /// Push health.
+    Health,
+    /// Send an appliance's own heartbeat.
+    Heartbeat,
+    /// Set and lift overrides.
+    Override,
+    /// Read state, metrics, explanations.
+    Read,
+    /// All of these.
+    All,
+}
+
+/// What of the push API needs no token although there are tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Open {
+    /// `/metrics`.
+    pub metrics: bool,
+    /// `/`.
+    pub dashboard: bool,
+}
+
+/// Where tables come from and what stops one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// NDJSON file that is served at start and watched, as written.
+    pub file: Option<PathBuf>,
+    /// Directory of last-known-good artefacts, as written.
+    pub state_dir: PathBuf,
+    /// Artefacts kept, 1 to 1000.
+    pub keep: u32,
+    /// Limits on what one push may change.
+    pub guard: Guard,
+}
+
+impl Table {
+    /// Beside the config file.
+    pub const STATE_DIR: &str = "state";
+    /// Enough to step back over a bad day.
+    pub const KEEP: u32 = 5;
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            file: None,
+            state_dir: PathBuf::from(Self::STATE_DIR),
+            keep: Self::KEEP,
+            guard: Guard::default(),
+        }
+    }
+}
+
+/// Limits on what one push may change, each a share of what is served (ruling 19), 0.0 to 1.0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guard {
+    /// Of the prefixes.
+    pub withdrawn_prefixes_max: f64,
+    /// Of the appliances.
+    pub withdrawn_appliances_max: f64,
+    /// Of the routed address space, each family by itself.
+    pub moved_addresses_max: f64,
+}
+
+impl Guard {
+    /// More is an outage of whoever collects routes.
+    pub const WITHDRAWN_PREFIXES_MAX: f64 = 0.10;
+    /// More is a broken inventory.
+    pub const WITHDRAWN_APPLIANCES_MAX: f64 = 0.20;
+    /// More would empty too many caches at once.
+    pub const MOVED_ADDRESSES_MAX: f64 = 0.30;
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            withdrawn_prefixes_max: Self::WITHDRAWN_PREFIXES_MAX,
+            withdrawn_appliances_max: Self::WITHDRAWN_APPLIANCES_MAX,
+            moved_addresses_max: Self::MOVED_ADDRESSES_MAX,
+        }
+    }
+}
+
+/// Where clients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeoIp {
+    /// MaxMind-format databases, as written; empty: the geography step finds nobody.
+    pub files: Vec<PathBuf>,
+    /// Nearest clusters on a list (ruling 1), 1 to 64.
+    pub candidates: u8,
+    /// CSV of one point a country instead of the built-in one, as written.
+    pub country_points: Option<PathBuf>,
+}
+
+impl GeoIp {
+    /// A list long enough for any outage short of a continent's.
+    pub const CANDIDATES: u8 = 8;
+}
+
+impl Default for GeoIp {
+    fn default() -> Self {
+        Self { files: Vec::new(), candidates: Self::CANDIDATES, country_points: None }
+    }
+}
+
+/// How far health is believed and how it moves traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Seconds of silence after which a heartbeat-fed appliance is down (ruling 3), 1 to 86,400.
+    pub stale_after_s: u32,
+    /// Share of a cluster below which its health is judged broken (ruling 2), in 1/10,000.
+    pub fail_open_below: BasisPoints,
+    /// Share of the fleet below which all health is judged broken (ruling 2), in 1/10,000; 0: never.
+    pub fleet_fail_open_below: BasisPoints,
+    /// Smallest fleet, in active appliances, that `fleet_fail_open_below` acts on.
+    pub fleet_fail_open_min: u32,
+    /// Load above which an appliance sheds (ruling 5), below `shed_full`.
+    pub shed_above: BasisPoints,
+    /// Load at which it sheds most (ruling 5).
+    pub shed_full: BasisPoints,
+    /// Seconds in which a recovering appliance takes its share back (ruling 5), 0 to 3600; 0: at once.
+    pub ramp_s: u32,
+}
+
+impl Health {
+    /// Three missed heartbeats of ten seconds.
+    pub const STALE_AFTER_S: u32 = 30;
+    /// Half of a cluster.
+    pub const FAIL_OPEN_BELOW: BasisPoints = BasisPoints::saturating(5000);
+    /// Off.
+    pub const FLEET_FAIL_OPEN_BELOW: BasisPoints = BasisPoints::ZERO;
+    /// Smaller fleets lose a third to ordinary faults.
+    pub const FLEET_FAIL_OPEN_MIN: u32 = 50;
+    /// Room for the slice to work before the machine is full.
+    pub const SHED_ABOVE: BasisPoints = BasisPoints::saturating(8500);
+    /// Nearly full.
+    pub const SHED_FULL: BasisPoints = BasisPoints::saturating(9800);
+    /// A minute of cold cache.
+    pub const RAMP_S: u32 = 60;
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            stale_after_s: Self::STALE_AFTER_S,
+            fail_open_below: Self::FAIL_OPEN_BELOW,
+            fleet_fail_open_below: Self::FLEET_FAIL_OPEN_BELOW,
+            fleet_fail_open_min: Self::FLEET_FAIL_OPEN_MIN,
+            shed_above: Self::SHED_ABOVE,
+            shed_full: Self::SHED_FULL,
+            ramp_s: Self::RAMP_S,
+        }
+    }
+}
+
+/// Content-steering manifests (ruling 25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steering {
+    /// Seconds until a player asks again, 1 to 86,400.
+    pub ttl_s: u32,
+    /// The same while health affects the client's own list; not above `ttl_s`.
+    pub ttl_unhealthy_s: u32,
+}
+
+impl Steering {
+    /// What HLS content steering uses when a manifest does not say.
+    pub const TTL_S: u32 = 300;
+    /// One answer's lifetime in DNS.
+    pub const TTL_UNHEALTHY_S: u32 = 30;
+}
+
+impl Default for Steering {
+    fn default() -> Self {
+        Self { ttl_s: Self::TTL_S, ttl_unhealthy_s: Self::TTL_UNHEALTHY_S }
+    }
+}
+
+/// What is logged, and how it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Log {
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// Least important events shown.
+    pub level: LogLevel,
+}
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Importance of a log event, most important first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something will not work for long.
+    Warn,
+    /// Something changed.
+    #[default]
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As in the config, and as log filters spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base: PathBuf::new(),
+            dns: Dns::default(),
+            http: Http::default(),
+            control: Control::default(),
+            table: Table::default(),
+            geoip: GeoIp::default(),
+            health: Health::default(),
+            steering: Steering::default(),
+            log: Log::default(),
+            drain_s: Self::DRAIN_S,
+        }
+    }
+}
+
+impl Config {
+    /// Longer than a resolver's longest patience with one server.
+    pub const DRAIN_S: u32 = 5;
+
+    /// Reads `text`, the content of `file`, which is only named in problems and used as the place
+    /// that relative paths start from.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by line. Bad TOML is reported alone: the rest would be guesswork.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let findings = Findings::new(file, text);
+        let root = findings.parse();
+        if !findings.is_empty() {
+            drop(root);
+            return Err(findings.into_problems());
+        }
+        let (mut config, spots) = read::config(root);
+        config.base = Path::new(file).parent().map(Path::to_path_buf).unwrap_or_default();
+        config.check_across(&spots, &findings);
+        if findings.is_empty() { Ok(config) } else { Err(findings.into_problems()) }
+    }
+
+    /// `path` as the process opens it: relative ones start at the config file's directory.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Checks what no single key can show.
+    fn check_across(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        check_listeners(&spots.listeners, findings);
+        check_zones(&self.dns.zones, findings);
+        if self.control.tokens.is_empty() && !spots.tokens_are_wrong {
+            for listener in spots.listeners.iter().filter(|listener| listener.key == "control.listen") {
+                if !listener.addr.ip().to_canonical().is_loopback() {
+                    findings.add(
+                        listener.line,
+                        listener.key,
+                        format!("{} without a token", listener.addr),
+                        "a loopback address, or control.token_file or control.tokens",
+                    );
+                }
+            }
+        }
+        if self.health.shed_above >= self.health.shed_full {
+            let found = format!(
+                "{} with shed_full = {}",
+                fraction(self.health.shed_above),
+                fraction(self.health.shed_full)
+            );
+            findings.add(spots.health_line, "health.shed_above", found, "less than shed_full");
+        }
+        if self.steering.ttl_unhealthy_s > self.steering.ttl_s {
+            let found = format!("{} with ttl_s = {}", self.steering.ttl_unhealthy_s, self.steering.ttl_s);
+            findings.add(spots.steering_line, "steering.ttl_unhealthy_s", found, "at most ttl_s");
+        }
+    }
+}
+
+/// `share` as a decimal fraction.
+fn fraction(share: BasisPoints) -> f64 {
+    f64::from(share.get()) / 10_000.0
+}
+
+/// Reports configs without any listener, and listeners that take each other's connections.
+fn check_listeners(listeners: &[read::Listener], findings: &Findings<'_>) {
+    if listeners.is_empty() && findings.is_empty() {
+        findings.add(0, "", "no listener", "listen in [dns], [http] or [control]");
+    }
+    for (index, later) in listeners.iter().enumerate() {
+        if let Some(first) = listeners[..index].iter().find(|first| collide(first.addr, later.addr)) {
+            findings.add(
+                later.line,
+                later.key,
+                later.addr,
+                format!("an address that {} on line {} leaves free ({})", first.key, first.line, first.addr),
+            );
+        }
+    }
+}
+
+/// Whether two listeners cannot both have their port: one address, or the unspecified one of that
+/// family beside any. Port 0 is never the same twice.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip.is_unspecified();
+    a.port() != 0
+        && a.port() == b.port()
+        && (a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (any(a.ip()) || any(b.ip()))))
+}
+
+/// Reports a zone that is, or lies inside, another one: its parent would have to delegate it.
+fn check_zones(zones: &[Zone], findings: &Findings<'_>) {
+    for (index, zone) in zones.iter().enumerate() {
+        let around = zones.iter().enumerate().find(|(other_index, other)| {
+            let inside = zone.name.strip_suffix(&*other.name).is_some_and(|rest| rest.ends_with('.'));
+            inside || (*other_index < index && zone.name == other.name)
+        });
+        if let Some((_, other)) = around {
+            findings.add(
+                zone.line,
+                "dns.zone.name",
+                format!("{:?}", zone.name),
+                format!("a name that is not in zone {:?} of line {}", other.name, other.line),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The repository's top directory.
+    const TOP: &str = env!("CARGO_MANIFEST_DIR");
+
+    fn read(path: &str) -> String {
+        std::fs::read_to_string(Path::new(TOP).join(path)).expect("a file of the repository")
+    }
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().expect("a socket address")
+    }
+
+    /// Problems of `text`, or nothing.
+    fn problems(text: &str) -> Vec<String> {
+        let found = Config::parse("f.toml", text).err().unwrap_or_default();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_defaults_and_what_it_names() {
+        let found = Config::parse("config/steerd.toml", &read("config/steerd.toml"));
+        let name = |text: &str| Box::<str>::from(text);
+        let expected = Config {
+            base: PathBuf::from("config"),
+            dns: Dns {
+                listen: vec![addr("127.0.0.1:5300")],
+                zones: vec![Zone {
+                    name: name("cdn.example"),
+                    ns: vec![name("ns1.cdn.example"), name("ns2.cdn.example")],
+                    soa: Soa {
+                        mname: name("ns1.cdn.example"),
+                        rname: name("hostmaster.cdn.example"),
+                        serial: Soa::SERIAL,
+                        refresh_s: Soa::REFRESH_S,
+                        retry_s: Soa::RETRY_S,
+                        expire_s: Soa::EXPIRE_S,
+                        negative_ttl_s: Soa::NEGATIVE_TTL_S,
+                    },
+                    records: Some("cdn.example.zone".into()),
+                    line: found.as_ref().map_or(0, |config| config.dns.zones[0].line),
+                }],
+                ..Dns::default()
+            },
+            http: Http {
+                listen: vec![HttpListen { addr: addr("127.0.0.1:8080"), proxy_protocol: false }],
+                trusted_proxies: vec!["127.0.0.0/8".parse().expect("a prefix")],
+                ..Http::default()
+            },
+            control: Control { listen: vec![addr("127.0.0.1:9053")], ..Control::default() },
+            table: Table {
+                file: Some("../data/fleet.ndjson".into()),
+                state_dir: "../state".into(),
+                ..Table::default()
+            },
+            geoip: GeoIp { files: vec!["../data/iptoasn-country.mmdb".into()], ..GeoIp::default() },
+            ..Config::default()
+        };
+        assert_eq!(found, Ok(expected));
+    }
+
+    #[test]
+    fn every_commented_key_of_the_shipped_file_states_its_default() {
+        let text = read("config/steerd.toml");
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if !rest.starts_with(' ') => rest,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_ne!(uncommented, text, "the file shows its defaults as #key = value");
+        assert_eq!(Config::parse("f.toml", &uncommented), Config::parse("f.toml", &text));
+    }
+
+    #[test]
+    fn every_bad_file_has_its_messages() {
+        let folder = Path::new(TOP).join("tests/config");
+        let (mut count, mut differing) = (0, String::new());
+        for entry in std::fs::read_dir(folder).expect("the folder of bad files") {
+            let path = entry.expect("a folder entry").path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let text = std::fs::read_to_string(&path).expect("a bad file");
+                let expected = std::fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
+                let problems = Config::parse("steerd.toml", &text).err().unwrap_or_default();
+                let found: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+                if found.is_empty() || found != expected {
+                    differing += &format!("==> {} says\n{found}", path.display());
+                }
+                count += 1;
+            }
+        }
+        assert!(differing.is_empty(), "\n{differing}");
+        assert!(count >= 10, "only {count} bad files");
+    }
+
+    #[test]
+    fn one_listener_is_a_config() {
+        let config = Config::parse("/etc/steerd/steerd.toml", "[dns]\nlisten = \"[::]:53\"").expect("valid");
+        assert_eq!(config.dns.listen, [addr("[::]:53")]);
+        assert_eq!(config.resolve(Path::new("a/b")), Path::new("/etc/steerd/a/b"));
+        assert_eq!(config.resolve(Path::new("/a/b")), Path::new("/a/b"));
+        assert_eq!(config.dns.workers.count(6), 6);
+        assert_eq!(Workers(3).count(6), 3);
+        assert_eq!(config.control.body_octets_max(), 1 << 30);
+        assert_eq!(
+            problems(""),
+            ["f.toml: found no listener, expected listen in [dns], [http] or [control]"]
+        );
+    }
+
+    #[test]
+    fn listeners_collide_on_one_port_only() {
+        for (a, b, expected) in [
+            ("127.0.0.1:53", "127.0.0.1:53", true),
+            ("127.0.0.1:53", "127.0.0.2:53", false),
+            ("127.0.0.1:53", "0.0.0.0:53", true),
+            ("0.0.0.0:53", "[::]:53", false),
+            ("[::1]:53", "[::]:53", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("127.0.0.1:53", "127.0.0.1:54", false),
+        ] {
+            assert_eq!(collide(addr(a), addr(b)), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn tokens_and_rights_are_read() {
+        let text = "[control]\nlisten = \"0.0.0.0:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
+                    tokens = [{ file = \"p\", may = [\"table\", \"read\"] }, { file = \"h\", may = \"heartbeat\" }]";
+        let control = Config::parse("f.toml", text).expect("valid").control;
+        let tokens: Vec<_> =
+            control.tokens.iter().map(|t| (t.file.to_str().unwrap_or("?"), &t.may[..])).collect();
+        assert_eq!(
+            tokens,
+            [("t", &[Right::All][..]), ("p", &[Right::Table, Right::Read]), ("h", &[Right::Heartbeat]),]
+        );
+        assert_eq!(control.open, Open { metrics: true, dashboard: false });
+    }
+}

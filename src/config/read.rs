@@ -1,0 +1,396 @@
+//! Which key means what: every section read out of its table, and checked as far as one section goes.
+//!
+//! Layer 1, part of `config`.
+
+use super::raw::{At, Table as RawTable, TextOrTable};
+use super::{
+    Config, Control, Dns, GeoIp, Guard, Health, Http, HttpListen, Log, LogFormat, LogLevel, Open, Right, Soa,
+    Steering, Table, Token, Workers, Zone,
+};
+use crate::prefix::{Family, Prefix, PrefixError};
+use crate::units::BasisPoints;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// What the checks across sections have to point at.
+#[derive(Debug, Default)]
+pub struct Spots {
+    /// All listeners, by section.
+    pub listeners: Vec<Listener>,
+    /// Whether `[control]` names tokens that were reported and left out.
+    pub tokens_are_wrong: bool,
+    /// Line of `[health]`.
+    pub health_line: u64,
+    /// Line of `[steering]`.
+    pub steering_line: u64,
+}
+
+/// A listener and where it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener {
+    /// The address.
+    pub addr: SocketAddr,
+    /// Its key, dotted.
+    pub key: &'static str,
+    /// 1-based line.
+    pub line: u64,
+}
+
+/// Seconds in a day.
+const DAY_S: u64 = 86_400;
+/// Rights as they are spelt.
+const RIGHTS: &[(&str, Right)] = &[
+    ("table", Right::Table),
+    ("health", Right::Health),
+    ("heartbeat", Right::Heartbeat),
+    ("override", Right::Override),
+    ("read", Right::Read),
+    ("all", Right::All),
+];
+/// Largest TTL and SOA timer, in seconds (RFC 2181 section 8).
+const TTL_MAX_S: u64 = (1 << 31) - 1;
+
+/// Reads the whole file; `base` is left empty.
+pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
+    let mut spots = Spots::default();
+    let drain_s = root.number("drain_s", Config::DRAIN_S, 0..=600, "seconds");
+    let dns = dns(root.table("dns"), &mut spots);
+    let http = http(root.table("http"), &mut spots);
+    let control = control(root.table("control"), &mut spots);
+    let table = table(root.table("table"));
+    let geoip = geoip(root.table("geoip"));
+    let health = health(root.table("health"), &mut spots);
+    let steering = steering(root.table("steering"), &mut spots);
+    let log = log(root.table("log"));
+    root.finish();
+    (Config { base: PathBuf::new(), dns, http, control, table, geoip, health, steering, log, drain_s }, spots)
+}
+
+/// Reads `[dns]`.
+fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
+    let dns = Dns {
+        listen: addresses(&mut at, "dns.listen", spots),
+        workers: workers(&mut at),
+        edns_udp_max: at.number("edns_udp_max", Dns::EDNS_UDP_MAX, 512..=4096, "octets"),
+        spread_v4: at.number("spread_v4", Dns::SPREAD_V4, 0..=32, "bits"),
+        spread_v6: at.number("spread_v6", Dns::SPREAD_V6, 0..=128, "bits"),
+        answers_no_ecs: at.number("answers_no_ecs", Dns::ANSWERS_NO_ECS, 1..=16, "addresses"),
+        explain_txt: at.flag("explain_txt", false),
+        tcp_connections_max: at.number(
+            "tcp_connections_max",
+            Dns::TCP_CONNECTIONS_MAX,
+            1..=1_000_000,
+            "connections",
+        ),
+        tcp_idle_s: at.number("tcp_idle_s", Dns::TCP_IDLE_S, 1..=3600, "seconds"),
+        zones: at.tables("zone").into_iter().filter_map(zone).collect(),
+    };
+    at.finish();
+    dns
+}
+
+/// Reads one `[[dns.zone]]`; `None` when its name or its name servers are missing or wrong.
+fn zone(mut at: RawTable<'_, '_>) -> Option<Zone> {
+    let line = at.line();
+    let name = required_name(&mut at, "name");
+    let names: Vec<_> = at.texts("ns").iter().map(|text| domain_name(&at, "ns", text)).collect();
+    if names.is_empty() {
+        at.refuse(line, "ns", "none", "the names of the zone's name servers");
+    }
+    let ns: Option<Vec<_>> = names.into_iter().collect();
+    let soa = soa(at.table("soa"), ns.as_ref().and_then(|ns| ns.first()).map(|ns| &**ns), name.as_deref());
+    let records = path(&mut at, "records");
+    at.finish();
+    let ns = ns.filter(|ns| !ns.is_empty())?;
+    Some(Zone { name: name?, ns, soa, records, line })
+}
+
+/// Reads a zone's `soa`, whose names default to the first name server and `hostmaster` in the zone.
+fn soa(mut at: RawTable<'_, '_>, ns: Option<&str>, zone: Option<&str>) -> Soa {
+    let mname = at.text("mname").and_then(|text| domain_name(&at, "mname", &text));
+    let rname = at.text("rname").and_then(|text| mailbox(&at, "rname", &text));
+    let soa = Soa {
+        mname: mname.or_else(|| ns.map(Box::from)).unwrap_or_default(),
+        rname: rname.unwrap_or_else(|| format!("hostmaster.{}", zone.unwrap_or_default()).into()),
+        serial: at.number("serial", Soa::SERIAL, 0..=u64::from(u32::MAX), ""),
+        refresh_s: at.number("refresh_s", Soa::REFRESH_S, 1..=TTL_MAX_S, "seconds"),
+        retry_s: at.number("retry_s", Soa::RETRY_S, 1..=TTL_MAX_S, "seconds"),
+        expire_s: at.number("expire_s", Soa::EXPIRE_S, 1..=TTL_MAX_S, "seconds"),
+        negative_ttl_s: at.number("negative_ttl_s", Soa::NEGATIVE_TTL_S, 0..=DAY_S, "seconds"),
+    };
+    at.finish();
+    soa
+}
+
+/// Reads `[http]`.
+fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
+    let http = Http {
+        listen: http_listeners(&mut at, spots),
+        trusted_proxies: prefixes(&mut at, "trusted_proxies"),
+        forwarded: at.flag("forwarded", false),
+        cors: at.flag("cors", false),
+        decision_header: at.flag("decision_header", false),
+        locations_max: at.number("locations_max", Http::LOCATIONS_MAX, 1..=16, "locations"),
+        workers: workers(&mut at),
+    };
+    at.finish();
+    http
+}
+
+/// Reads `[http] listen`, whose elements are addresses or `{ addr, proxy_protocol }`.
+fn http_listeners(at: &mut RawTable<'_, '_>, spots: &mut Spots) -> Vec<HttpListen> {
+    let mut listeners = Vec::new();
+    for element in at.texts_or_tables("listen") {
+        let text = match element {
+            TextOrTable::Text(text) => Some(text),
+            TextOrTable::Table(mut inner) => {
+                let line = inner.line();
+                let text = inner.text("addr");
+                if text.is_none() {
+                    inner.refuse(line, "addr", "none", "an address and a port, as in 127.0.0.1:8080");
+                }
+                if inner.flag("proxy_protocol", false) {
+                    let expected = "false: this version does not read PROXY headers";
+                    inner.refuse(line, "proxy_protocol", "true", expected);
+                }
+                inner.finish();
+                text
+            }
+        };
+        let found = text.and_then(|text| address(at, "http.listen", &text, spots));
+        listeners.extend(found.map(|addr| HttpListen { addr, proxy_protocol: false }));
+    }
+    listeners
+}
+
+/// Reads `[control]`.
+fn control(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Control {
+    let listen = addresses(&mut at, "control.listen", spots);
+    let token_file = at.text("token_file");
+    let mut tokens: Vec<Token> = token_file
+        .map(|text| Token { file: text.value.into(), may: vec![Right::All], line: text.line })
+        .into_iter()
+        .collect();
+    let written = at.tables("tokens");
+    let count = tokens.len() + written.len();
+    tokens.extend(written.into_iter().filter_map(token));
+    spots.tokens_are_wrong = tokens.len() < count;
+    let open = at.words(
+        "open",
+        &[
+            ("metrics", Open { metrics: true, dashboard: false }),
+            ("dashboard", Open { metrics: false, dashboard: true }),
+        ],
+    );
+    let control = Control {
+        listen,
+        tokens,
+        open: Open {
+            metrics: open.iter().any(|open| open.metrics),
+            dashboard: open.iter().any(|open| open.dashboard),
+        },
+        body_max_mb: at.number("body_max_mb", Control::BODY_MAX_MB, 1..=65_536, "MiB"),
+    };
+    at.finish();
+    control
+}
+
+/// Reads one of `[control] tokens`; `None` when its file or its rights are missing or wrong.
+fn token(mut at: RawTable<'_, '_>) -> Option<Token> {
+    let line = at.line();
+    let file = path(&mut at, "file");
+    if file.is_none() {
+        at.refuse(line, "file", "none", "the file that holds the token");
+    }
+    let texts = at.texts("may");
+    if texts.is_empty() {
+        at.refuse(line, "may", "no right", "what the token allows, as in [\"table\"]");
+    }
+    let may = at.meanings("may", &texts, RIGHTS);
+    at.finish();
+    Some(Token { file: file?, may: (!may.is_empty()).then_some(may)?, line })
+}
+
+/// Reads `[table]`.
+fn table(mut at: RawTable<'_, '_>) -> Table {
+    let table = Table {
+        file: path(&mut at, "file"),
+        state_dir: path(&mut at, "state_dir").unwrap_or_else(|| Table::STATE_DIR.into()),
+        keep: at.number("keep", Table::KEEP, 1..=1000, "tables"),
+        guard: guard(at.table("guard")),
+    };
+    at.finish();
+    table
+}
+
+/// Reads `[table] guard`.
+fn guard(mut at: RawTable<'_, '_>) -> Guard {
+    let guard = Guard {
+        withdrawn_prefixes_max: at.share("withdrawn_prefixes_max", Guard::WITHDRAWN_PREFIXES_MAX),
+        withdrawn_appliances_max: at.share("withdrawn_appliances_max", Guard::WITHDRAWN_APPLIANCES_MAX),
+        moved_addresses_max: at.share("moved_addresses_max", Guard::MOVED_ADDRESSES_MAX),
+    };
+    at.finish();
+    guard
+}
+
+/// Reads `[geoip]`.
+fn geoip(mut at: RawTable<'_, '_>) -> GeoIp {
+    let geoip = GeoIp {
+        files: at.texts("files").into_iter().map(|text| text.value.into()).collect(),
+        candidates: at.number("candidates", GeoIp::CANDIDATES, 1..=64, "clusters"),
+        country_points: path(&mut at, "country_points"),
+    };
+    at.finish();
+    geoip
+}
+
+/// Reads `[health]`.
+fn health(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Health {
+    spots.health_line = at.line();
+    let health = Health {
+        stale_after_s: at.number("stale_after_s", Health::STALE_AFTER_S, 1..=DAY_S, "seconds"),
+        fail_open_below: basis_points(&mut at, "fail_open_below", Health::FAIL_OPEN_BELOW),
+        fleet_fail_open_below: basis_points(&mut at, "fleet_fail_open_below", Health::FLEET_FAIL_OPEN_BELOW),
+        fleet_fail_open_min: at.number(
+            "fleet_fail_open_min",
+            Health::FLEET_FAIL_OPEN_MIN,
+            1..=1_000_000,
+            "appliances",
+        ),
+        shed_above: basis_points(&mut at, "shed_above", Health::SHED_ABOVE),
+        shed_full: basis_points(&mut at, "shed_full", Health::SHED_FULL),
+        ramp_s: at.number("ramp_s", Health::RAMP_S, 0..=3600, "seconds"),
+    };
+    at.finish();
+    health
+}
+
+/// Reads `[steering]`.
+fn steering(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Steering {
+    spots.steering_line = at.line();
+    let steering = Steering {
+        ttl_s: at.number("ttl_s", Steering::TTL_S, 1..=DAY_S, "seconds"),
+        ttl_unhealthy_s: at.number("ttl_unhealthy_s", Steering::TTL_UNHEALTHY_S, 1..=DAY_S, "seconds"),
+    };
+    at.finish();
+    steering
+}
+
+/// Reads `[log]`.
+fn log(mut at: RawTable<'_, '_>) -> Log {
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    let log = Log {
+        format: at.word(
+            "format",
+            LogFormat::default(),
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        ),
+        level: at.word("level", LogLevel::default(), &levels.map(|level| (level.as_str(), level))),
+    };
+    at.finish();
+    log
+}
+
+/// Takes `workers`.
+fn workers(at: &mut RawTable<'_, '_>) -> Workers {
+    Workers(at.number("workers", 0, 0..=u64::from(Workers::MAX), "threads (0: one a core)"))
+}
+
+/// Takes a path, as written.
+fn path(at: &mut RawTable<'_, '_>, key: &'static str) -> Option<PathBuf> {
+    at.text(key).map(|text| text.value.into())
+}
+
+/// Takes a share in basis points.
+fn basis_points(at: &mut RawTable<'_, '_>, key: &'static str, default: BasisPoints) -> BasisPoints {
+    BasisPoints::of_fraction(at.share(key, f64::from(default.get()) / 10_000.0))
+}
+
+/// Takes the listeners of a section; `key` is the dotted path of its `listen`.
+fn addresses(at: &mut RawTable<'_, '_>, key: &'static str, spots: &mut Spots) -> Vec<SocketAddr> {
+    at.texts("listen").iter().filter_map(|text| address(at, key, text, spots)).collect()
+}
+
+/// Reads one listener, and notes it for the checks across sections.
+fn address(
+    at: &RawTable<'_, '_>,
+    key: &'static str,
+    text: &At<String>,
+    spots: &mut Spots,
+) -> Option<SocketAddr> {
+    match text.value.parse() {
+        Ok(addr) => {
+            spots.listeners.push(Listener { addr, key, line: text.line });
+            Some(addr)
+        }
+        Err(_) => {
+            let expected = "an address and a port, as in 127.0.0.1:53 or [::1]:53";
+            at.refuse(text.line, "listen", format!("{:?}", text.value), expected);
+            None
+        }
+    }
+}
+
+/// Takes prefixes; a bare address is the prefix of that address alone.
+fn prefixes(at: &mut RawTable<'_, '_>, key: &'static str) -> Vec<Prefix> {
+    let mut prefixes = Vec::new();
+    for text in at.texts(key) {
+        let bare = text.value.parse::<IpAddr>().ok();
+        let prefix = match bare.and_then(|addr| Prefix::new(addr, Family::of(addr).bits())) {
+            Some(prefix) => Ok(prefix),
+            None => text.value.parse(),
+        };
+        match prefix {
+            Ok(prefix) => prefixes.push(prefix),
+            Err(error) => {
+                let expected = match error {
+                    PrefixError::Syntax => "a prefix, as in 192.0.2.0/24 or 2001:db8::/32".to_owned(),
+                    PrefixError::HostBits(meant) => format!("no host bits, perhaps {meant}"),
+                };
+                at.refuse(text.line, key, format!("{:?}", text.value), expected);
+            }
+        }
+    }
+    prefixes
+}
+
+/// Takes a domain name that must be there.
+fn required_name(at: &mut RawTable<'_, '_>, key: &'static str) -> Option<Box<str>> {
+    let text = at.text(key);
+    if text.is_none() {
+        at.refuse(at.line(), key, "none", "a domain name, as in cdn.example");
+    }
+    domain_name(at, key, &text?)
+}
+
+/// Reads a domain name into lower case without its final dot: labels of 1 to 63 letters, digits,
+/// hyphens and underscores, 253 characters in all (RFC 1035 section 2.3.4).
+fn domain_name(at: &RawTable<'_, '_>, key: &str, text: &At<String>) -> Option<Box<str>> {
+    let name = text.value.strip_suffix('.').unwrap_or(&text.value).to_ascii_lowercase();
+    let letter = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(letter);
+    if name.len() <= 253 && name.split('.').all(label) {
+        Some(name.into())
+    } else {
+        at.refuse(text.line, key, format!("{:?}", text.value), "a domain name, as in cdn.example");
+        None
+    }
+}
+
+/// Reads a mailbox: a domain name (RFC 1035 section 8), or an address with an `@`, which stays.
+fn mailbox(at: &RawTable<'_, '_>, key: &str, text: &At<String>) -> Option<Box<str>> {
+    let Some((local, domain)) = text.value.rsplit_once('@') else { return domain_name(at, key, text) };
+    let is_local = |octet: u8| octet.is_ascii_graphic() && octet != b'@' && octet != b'"' && octet != b'\\';
+    if !(1..=63).contains(&local.len()) || !local.bytes().all(is_local) {
+        at.refuse(
+            text.line,
+            key,
+            format!("{:?}", text.value),
+            "a mail address, as in hostmaster@cdn.example",
+        );
+        return None;
+    }
+    let domain = domain_name(at, key, &At { value: domain.to_owned(), line: text.line })?;
+    Some(format!("{local}@{domain}").into())
+}

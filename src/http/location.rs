@@ -1,0 +1,86 @@
+//! URLs to appliances, and to the other CDN of a fallback.
+//!
+//! Scheme, host and port come from the table (the scheme, where the table leaves it open, from a
+//! closed pair); the request gives the path and query, which [`super::target`] has checked.
+
+use crate::fleet::{Appliance, Scheme, Service};
+use crate::prefix::Family;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// The port that a URL of `scheme` need not name.
+fn usual_port(scheme: Scheme) -> u16 {
+    match scheme {
+        Scheme::Http => 80,
+        Scheme::Https => 443,
+    }
+}
+
+/// Everything of a URL but its host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Locator<'a> {
+    scheme: Scheme,
+    /// Named in URLs to appliances only when it is not the scheme's.
+    port: u16,
+    /// Address literals of this family are taken first.
+    family: Family,
+    path_and_query: &'a str,
+}
+
+impl<'a> Locator<'a> {
+    /// For `service`, asked with `asked_scheme` by a client of `family`. `path_and_query` starts with
+    /// `/` and is visible ASCII.
+    pub(super) fn new(
+        service: &Service,
+        asked_scheme: Scheme,
+        family: Family,
+        path_and_query: &'a str,
+    ) -> Self {
+        let scheme = service.scheme.unwrap_or(asked_scheme);
+        Self { scheme, port: service.port.unwrap_or_else(|| usual_port(scheme)), family, path_and_query }
+    }
+
+    /// The URL on `appliance`: by its host name, else by its address. `None` for an appliance
+    /// without a name under `https`, because no certificate would fit (ruling 15), and for one
+    /// without name and address, which no table has.
+    pub(super) fn on(&self, appliance: &Appliance) -> Option<String> {
+        let mut url = self.start();
+        if !appliance.hostname.is_empty() {
+            url.push_str(&appliance.hostname);
+        } else if self.scheme == Scheme::Https {
+            return None;
+        } else {
+            let other = match self.family {
+                Family::V4 => Family::V6,
+                Family::V6 => Family::V4,
+            };
+            match appliance.address(self.family).or_else(|| appliance.address(other))? {
+                IpAddr::V4(addr) => write!(url, "{addr}"),
+                IpAddr::V6(addr) => write!(url, "[{addr}]"),
+            }
+            .ok()?;
+        }
+        if self.port != usual_port(self.scheme) {
+            write!(url, ":{}", self.port).ok()?;
+        }
+        url.push_str(self.path_and_query);
+        Some(url)
+    }
+
+    /// The URL on another CDN: the port of the service's appliances is not its port.
+    pub(super) fn on_alias(&self, alias: &str) -> String {
+        let mut url = self.start();
+        url.push_str(alias);
+        url.push_str(self.path_and_query);
+        url
+    }
+
+    /// A URL up to its host.
+    fn start(&self) -> String {
+        // Longest: the scheme, a host name of 253 octets and a port.
+        let mut url = String::with_capacity(8 + 253 + 6 + self.path_and_query.len());
+        url.push_str(self.scheme.as_str());
+        url.push_str("://");
+        url
+    }
+}

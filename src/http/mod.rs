@@ -1,0 +1,88 @@
+//! Request head in, response out: redirects, ranked lists, and why not.
+//!
+//! Pure: no socket, no clock, no lock; `serve` brings heads that hyper has parsed. What can be wrong
+//! with a request is an [`HttpOutcome`], not an error, and every request has exactly one.
+//! Layer 7. Invariant: the host of a `Location` comes from the table alone, and the rest of it is the
+//! request's own path and query, octet for octet.
+//!
+//! | file | what |
+//! |---|---|
+//! | `client` | whose request it is, behind trusted proxies |
+//! | `target` | host, path and query as asked |
+//! | `content_key` | what of a request spreads it over a cluster |
+//! | `redirect` | the policy, on one screen |
+//! | `location` | URLs to appliances |
+
+pub mod client;
+pub mod content_key;
+mod location;
+pub mod redirect;
+mod target;
+
+pub use client::{Caller, Trust};
+pub use content_key::content_key;
+pub use redirect::{Answer, Head, Scratch, Settings, respond};
+
+use crate::metrics::Label;
+
+/// What became of a request. The counters of these sum to the requests answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpOutcome {
+    /// Sent to an appliance: 302, or 307 where the method has to stay.
+    Redirected,
+    /// Given the ranked list: 200.
+    Listed,
+    /// Sent to another CDN: 302 or 307, or a list of one.
+    Fallback,
+    /// 204 to OPTIONS.
+    Options,
+    /// Not a request that can be answered: 400.
+    BadRequest,
+    /// A method that the service does not take: 405.
+    MethodNotAllowed,
+    /// A host that is no service: 421.
+    UnknownHost,
+    /// The client's country is denied: 451.
+    Denied,
+    /// No appliance may or can serve: 503.
+    Nobody,
+    /// No table yet: 503.
+    NotReady,
+}
+
+impl Label for HttpOutcome {
+    const ALL: &'static [Self] = &[
+        Self::Redirected,
+        Self::Listed,
+        Self::Fallback,
+        Self::Options,
+        Self::BadRequest,
+        Self::MethodNotAllowed,
+        Self::UnknownHost,
+        Self::Denied,
+        Self::Nobody,
+        Self::NotReady,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Redirected => "redirected",
+            Self::Listed => "listed",
+            Self::Fallback => "fallback",
+            Self::Options => "options",
+            Self::BadRequest => "bad_request",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownHost => "unknown_host",
+            Self::Denied => "denied",
+            Self::Nobody => "nobody",
+            Self::NotReady => "not_ready",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! What is asked for: the host, and the path and query, as the request says it.
+
+use hyper::http::{HeaderMap, Uri, Version, header::HOST};
+use std::borrow::Cow;
+
+/// Octets of the longest host name in text (RFC 1035 section 2.3.4).
+const HOST_LEN_MAX: usize = 253;
+
+/// Why no host can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadHost;
+
+/// The host that is asked for: lower case, without port and final dot. Empty in HTTP/1.0 when none
+/// is named, which is then nobody's.
+///
+/// An authority in the target (absolute form, or `:authority`) wins over `Host`, which in HTTP/1.1
+/// must be there all the same (RFC 9112 section 3.2).
+///
+/// # Errors
+/// `Host` is missing in HTTP/1.1 or repeated in any version, or what names the host is no authority.
+pub(super) fn host<'a>(
+    uri: &'a Uri,
+    version: Version,
+    headers: &'a HeaderMap,
+) -> Result<Cow<'a, str>, BadHost> {
+    let mut lines = headers.get_all(HOST).iter();
+    let (first, second) = (lines.next(), lines.next());
+    if second.is_some() || (first.is_none() && version == Version::HTTP_11) {
+        return Err(BadHost);
+    }
+    let authority = match (uri.authority(), first) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(line)) => line.to_str().map_err(|_| BadHost)?,
+        (None, None) if version < Version::HTTP_11 => "",
+        (None, None) => return Err(BadHost),
+    };
+    host_of_authority(authority)
+}
+
+/// The host of `host[:port]`. An address literal is a host, though never a service's.
+fn host_of_authority(authority: &str) -> Result<Cow<'_, str>, BadHost> {
+    let is_bracketed = authority.starts_with('[');
+    let (host, port) = if is_bracketed {
+        let end = authority.find(']').ok_or(BadHost)? + 1;
+        let rest = &authority[end..];
+        let port = rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")).ok_or(BadHost)?;
+        (&authority[..end], port)
+    } else {
+        authority.split_once(':').unwrap_or((authority, ""))
+    };
+    let host = if is_bracketed { host } else { host.strip_suffix('.').unwrap_or(host) };
+    let is_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+    let is_literal = |octet: u8| octet.is_ascii_hexdigit() || matches!(octet, b':' | b'.' | b'[' | b']');
+    let is_valid = if is_bracketed { host.bytes().all(is_literal) } else { host.bytes().all(is_name) };
+    if !is_valid || host.len() > HOST_LEN_MAX || !port.bytes().all(|octet| octet.is_ascii_digit()) {
+        return Err(BadHost);
+    }
+    if host.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        Ok(Cow::Owned(host.to_ascii_lowercase()))
+    } else {
+        Ok(Cow::Borrowed(host))
+    }
+}
+
+/// The path and query of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    /// As sent, without `format=json`: starts with `/`, visible ASCII only.
+    pub path_and_query: Cow<'a, str>,
+    /// Whether `format=json` was there.
+    pub asks_json: bool,
+}
+
+impl<'a> Target<'a> {
+    /// The target of `uri`; `None` when it has no path to go on with (`*`, authority form) or an
+    /// octet that a URL in a header may not hold: control characters, space, anything not ASCII.
+    pub(super) fn of(uri: &'a Uri) -> Option<Self> {
+        let asked = uri.path_and_query()?.as_str();
+        let rooted = match asked.as_bytes().first() {
+            None | Some(b'?') if uri.scheme().is_some() => Cow::Owned(format!("/{asked}")),
+            Some(b'/') => Cow::Borrowed(asked),
+            _ => return None,
+        };
+        if !rooted.bytes().all(|octet| octet.is_ascii_graphic()) {
+            return None;
+        }
+        let path_and_query = without_format_json(&rooted).map(Cow::Owned);
+        let asks_json = path_and_query.is_some();
+        Some(Self { path_and_query: path_and_query.unwrap_or(rooted), asks_json })
+    }
+}
+
+/// `target` without the query pairs `format=json`, and without `?` where nothing else is left; the
+/// other octets stay as they are. `None` when there is no such pair.
+fn without_format_json(target: &str) -> Option<String> {
+    let (path, query) = target.split_once('?')?;
+    let is_format = |pair: &&str| *pair == "format=json";
+    if !query.split('&').any(|pair| is_format(&pair)) {
+        return None;
+    }
+    let rest: Vec<&str> = query.split('&').filter(|pair| !is_format(pair)).collect();
+    Some(if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::http::HeaderValue;
+
+    fn check_host(version: Version, target: &str, lines: &[&str], expected: Option<&str>) {
+        let uri: Uri = target.parse().expect("a target");
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(HOST, HeaderValue::from_bytes(line.as_bytes()).expect("a value"));
+        }
+        let found = host(&uri, version, &headers).ok();
+        assert_eq!(found.as_deref(), expected, "{version:?} {target} {lines:?}");
+    }
+
+    #[test]
+    fn hosts_are_read_strictly() {
+        let one = |line, expected| check_host(Version::HTTP_11, "/", &[line], expected);
+        one("video.cdn.example", Some("video.cdn.example"));
+        one("Video.CDN.example.:8080", Some("video.cdn.example"));
+        one("video.cdn.example:", Some("video.cdn.example"));
+        one("192.0.2.1:80", Some("192.0.2.1"));
+        one("[2001:DB8::1]:80", Some("[2001:db8::1]"));
+        one("[2001:db8::1]", Some("[2001:db8::1]"));
+        one("", Some(""));
+        for bad in
+            ["a:b", "user@a", "a/b", "a b", "a,b", "a:80:90", "[::1", "[::1]80", "\u{e9}.example", "a%2e"]
+        {
+            one(bad, None);
+        }
+        one(&"a".repeat(254), None);
+        let h11 = Version::HTTP_11;
+        check_host(h11, "/", &[], None);
+        check_host(h11, "/", &["a", "a"], None);
+        check_host(h11, "http://b.example:81/", &["a"], Some("b.example"));
+        check_host(h11, "http://b.example/", &[], None);
+        check_host(h11, "http://u:p@b.example/", &["a"], None);
+        check_host(Version::HTTP_10, "/", &[], Some(""));
+        check_host(Version::HTTP_10, "/", &["a", "b"], None);
+        check_host(Version::HTTP_2, "https://B.example/x", &[], Some("b.example"));
+        check_host(Version::HTTP_2, "/x", &["a"], Some("a"));
+        check_host(Version::HTTP_2, "/x", &[], None);
+    }
+
+    fn check_target(target: &str, expected: Option<(&str, bool)>) {
+        let uri: Uri = target.parse().expect("a target");
+        let found = Target::of(&uri);
+        let found = found.as_ref().map(|target| (&*target.path_and_query, target.asks_json));
+        assert_eq!(found, expected, "{target}");
+    }
+
+    #[test]
+    fn targets_stay_as_sent_but_for_format_json() {
+        for same in
+            ["/", "//evil.example/x", "/a?", "/a?&&", "/a%0d%0a?b=%00", "/\\x", "/a?format=jsonp", "/;@:/"]
+        {
+            check_target(same, Some((same, false)));
+        }
+        check_target("/a?format=json", Some(("/a", true)));
+        check_target("/a?x=1&format=json&y=2", Some(("/a?x=1&y=2", true)));
+        check_target("/a?format=json&format=json&x", Some(("/a?x", true)));
+        check_target("/a?&format=json", Some(("/a?", true)));
+        check_target("http://h.example", Some(("/", false)));
+        check_target("http://h.example?x=1", Some(("/?x=1", false)));
+        check_target("*", None);
+        check_target("h.example:443", None);
+        check_target("/caf\u{e9}", None);
+    }
+}
