@@ -301,7 +301,9 @@ mod tests {
         let check = |value: &str| status(&auth, Call::Status, "127.0.0.1:9", &[("authorization", value)]);
         assert_eq!(check("Bearer read-token-123"), 200);
         assert_eq!(check("bearer  read-token-123"), 200);
-        for value in ["Bearer read-token-12", "Bearer", "Bearer ", "Basic read-token-123", "read-token-123", ""] {
+        for value in
+            ["Bearer read-token-12", "Bearer", "Bearer ", "Basic read-token-123", "read-token-123", ""]
+        {
             assert_eq!(check(value), 401, "{value:?}");
         }
         assert_eq!(status(&auth, Call::Status, "127.0.0.1:9", &[]), 401);
@@ -312,9 +314,12 @@ mod tests {
     #[test]
     fn healthz_and_readyz_are_open_and_the_rest_where_config_opens_it() {
         let opened = Open { metrics: true, dashboard: true };
-        for (call, shut, open) in
-            [(Call::Alive, 200, 200), (Call::Ready, 200, 200), (Call::Metrics, 401, 200), (Call::Page, 401, 200)]
-        {
+        for (call, shut, open) in [
+            (Call::Alive, 200, 200),
+            (Call::Ready, 200, 200),
+            (Call::Metrics, 401, 200),
+            (Call::Page, 401, 200),
+        ] {
             assert_eq!(status(&guarded(Open::default()), call, "192.0.2.1:9", &[]), shut, "{call:?}");
             assert_eq!(status(&guarded(opened), call, "192.0.2.1:9", &[]), open, "{call:?}");
         }

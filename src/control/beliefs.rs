@@ -48,8 +48,10 @@ pub(super) async fn heartbeat(shared: &Arc<Shared>, request: Request) -> Result<
     let report: Report = document::read(request, ONE_LEN_MAX).await?;
     let shared = Arc::clone(shared);
     blocking(move || {
-        let applied = shared.publisher.heartbeat(&report, (shared.clock)())?;
-        Ok(taken(&applied, format!("{} {}", report.appliance, report.state.as_str())))
+        let note = format!("{} {}", report.appliance, report.state.as_str());
+        let is_known = shared.publisher.heartbeat(&report, (shared.clock)());
+        let ignored = if is_known { Vec::new() } else { vec![report.appliance.to_string()] };
+        Ok(taken(&Applied { applied: usize::from(is_known), ignored }, note))
     })
     .await
 }
@@ -60,20 +62,35 @@ fn taken(applied: &Applied, note: String) -> Written {
     Written { reply: reply::json(StatusCode::OK, &body), epoch: None, outcome: Outcome::Accepted, note }
 }
 
+/// The body of `GET /v1/health`.
+#[derive(Debug, Serialize)]
+struct Beliefs<'a> {
+    /// Of which generation.
+    generation: u64,
+    /// In the order of the table's fleet.
+    states: Vec<Belief<'a>>,
+}
+
 /// One appliance in `GET /v1/health`.
 #[derive(Debug, Serialize)]
-struct Belief {
-    appliance: Box<str>,
+struct Belief<'a> {
+    /// Its name.
+    appliance: &'a str,
+    /// `up`, `draining` or `down`.
     state: &'static str,
+    /// On whose word.
     source: &'static str,
+    /// Since when, RFC 3339.
     since: Option<String>,
+    /// What was said with it.
     reason: Box<str>,
+    /// The load that was told last.
     load: Option<f64>,
 }
 
-impl Belief {
+impl<'a> Belief<'a> {
     /// What is believed of `appliance`, in words.
-    fn of(appliance: Box<str>, why: Why) -> Self {
+    fn of(appliance: &'a str, why: Why) -> Self {
         Self {
             appliance,
             state: why.state.as_str(),
@@ -89,9 +106,10 @@ impl Belief {
 pub(super) async fn get(shared: &Arc<Shared>) -> Result<Response, Fault> {
     let shared = Arc::clone(shared);
     blocking(move || {
-        let beliefs = shared.publisher.beliefs((shared.clock)());
-        let states: Vec<_> = beliefs.into_iter().map(|(name, why)| Belief::of(name, why)).collect();
-        Ok(reply::json(StatusCode::OK, &json!({ "states": states })))
+        let (world, whys) = shared.publisher.beliefs((shared.clock)());
+        let appliances = world.fleet().appliances().iter();
+        let states: Vec<_> = appliances.zip(whys).map(|(a, why)| Belief::of(&a.name, why)).collect();
+        Ok(reply::json(StatusCode::OK, &Beliefs { generation: world.generation(), states }))
     })
     .await
 }
@@ -100,8 +118,8 @@ pub(super) async fn get(shared: &Arc<Shared>) -> Result<Response, Fault> {
 pub(super) async fn overrides(shared: &Arc<Shared>) -> Result<Response, Fault> {
     let shared = Arc::clone(shared);
     blocking(move || {
-        let overrides = shared.publisher.overrides((shared.clock)());
-        let listed: Vec<_> = overrides.iter().map(told).collect();
+        let (overrides, now) = (shared.publisher.overrides(), (shared.clock)());
+        let listed: Vec<_> = overrides.iter().filter(|held| held.holds(now)).map(told).collect();
         Ok(reply::json(StatusCode::OK, &json!({ "overrides": listed })))
     })
     .await
@@ -135,7 +153,8 @@ pub(super) async fn set_override(shared: &Arc<Shared>, request: Request) -> Resu
             "until": until.map(rfc3339::format),
         });
         let note = format!("{:?} {} {:?}", order.target, order.state.as_str(), order.why);
-        body["matched"] = shared.publisher.set_override(order, now)?.into();
+        let matched = shared.publisher.set_override(order, now);
+        body["matched"] = matched.map_err(|full| Fault::TooMany(full.to_string()))?.into();
         Ok(Written {
             reply: reply::json(StatusCode::OK, &body),
             epoch: None,

@@ -65,11 +65,9 @@ impl Form {
     /// [`Fault::UnknownForm`].
     pub fn taken(headers: &HeaderMap, takes_artefact: bool) -> Result<Self, Fault> {
         match Self::of(headers) {
-            Some(Self::Artefact) | None if !takes_artefact => Err(unknown_form(
-                headers,
-                "content-type",
-                "application/json or application/x-ndjson",
-            )),
+            Some(Self::Artefact) | None if !takes_artefact => {
+                Err(unknown_form(headers, "content-type", "application/json or application/x-ndjson"))
+            }
             None => Err(unknown_form(
                 headers,
                 "content-type",
@@ -117,7 +115,8 @@ async fn read_unless_pausing(
     max: u64,
     pause_max: Duration,
 ) -> Result<Vec<u8>, Fault> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let announced = announced.unwrap_or(0);
     if announced > max {
         return Err(Fault::TooLarge(max));
@@ -199,21 +198,22 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_cap_holds_whatever_is_announced() {
-        let read = async |octets: &'static [u8], announced: &str, max| {
-            super::read(Body::from(octets), &headers("content-length", announced), max).await
+        let take = async |octets: &'static [u8], announced: &str, max| {
+            read(Body::from(octets), &headers("content-length", announced), max).await
         };
-        assert_eq!(read(b"12345", "5", 5).await, Ok(b"12345".to_vec()));
-        assert_eq!(read(b"12345", "5", 4).await, Err(Fault::TooLarge(4)));
-        assert_eq!(read(b"12345", "1", 4).await, Err(Fault::TooLarge(4)));
-        assert_eq!(read(b"1", "99999999999999", 1 << 30).await, Err(Fault::TooLarge(1 << 30)));
-        assert_eq!(read(b"1", "no number", 4).await, Ok(b"1".to_vec()));
+        assert_eq!(take(b"12345", "5", 5).await, Ok(b"12345".to_vec()));
+        assert_eq!(take(b"12345", "5", 4).await, Err(Fault::TooLarge(4)));
+        assert_eq!(take(b"12345", "1", 4).await, Err(Fault::TooLarge(4)));
+        assert_eq!(take(b"1", "99999999999999", 1 << 30).await, Err(Fault::TooLarge(1 << 30)));
+        assert_eq!(take(b"1", "no number", 4).await, Ok(b"1".to_vec()));
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_body_that_stops_is_not_waited_for() {
         let (_sender, receiver) = tokio::sync::mpsc::channel(1);
         let body = Body::new(super::super::reply::Chunks(receiver));
-        let read = read_unless_pausing(body, &HeaderMap::new(), 9, Duration::ZERO);
+        let headers = HeaderMap::new();
+        let read = read_unless_pausing(body, &headers, 9, Duration::ZERO);
         assert_eq!(read.await, Err(Fault::TooSlow));
     }
 

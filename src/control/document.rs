@@ -37,10 +37,10 @@ fn problem(path: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let said = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
     let line = error.line() as u64;
-    let path = if path == "." { "" } else { path };
     if !error.is_data() {
-        return Problem::at(line, path, said, "JSON");
+        return Problem::at(line, "", said, "JSON");
     }
+    let path = if path == "." { "" } else { path };
     if let Some(field) = said.strip_prefix("missing field ") {
         let field = field.trim_matches('`');
         let key = if path.is_empty() { field.to_string() } else { format!("{path}.{field}") };
@@ -52,7 +52,11 @@ fn problem(path: &str, error: &serde_json::Error) -> Problem {
             let found = kinds.iter().find_map(|kind| found.strip_prefix(kind)).unwrap_or(found);
             Problem::at(line, path, found, expected)
         }
-        None => Problem::at(line, path, "another value", said),
+        None => {
+            // Our own: `a load must be a number of at least 0`.
+            let rule = said.split_once(" must be ").or_else(|| said.split_once(" must have "));
+            Problem::at(line, path, "another value", rule.map_or(said, |(_, rule)| rule))
+        }
     }
 }
 
@@ -80,14 +84,17 @@ mod tests {
             r#"{"match":{"site":7},"state":"up"}"#,
             "1: match.site: found integer `7`, expected a string",
         );
-        check::<Order>(r#"{"match":{"site":"a"},"state":"up"} x"#, "1: found trailing characters, expected JSON");
+        check::<Order>(
+            r#"{"match":{"site":"a"},"state":"up"} x"#,
+            "1: found trailing characters, expected JSON",
+        );
         check::<Push>(
-            "[{\"appliance\":\"a\",\"state\":\"up\"},\n{\"appliance\":\"b\",\"state\":1}]",
-            "2: [1].state: found integer `1`, expected string or map",
+            "[{\"appliance\":\"a\",\"state\":\"up\"},\n{\"appliance\":\"b\",\"state\":\"ill\"}]",
+            "2: [1].state: found unknown variant `ill`, expected one of `up`, `draining`, `down`",
         );
         check::<Push>(
             r#"{"from":"m","seq":1,"states":[{"appliance":"a","state":"up","load":-1}]}"#,
-            "1: states[0].load: found another value, expected a load must be a number of at least 0",
+            "1: states[0].load: found another value, expected a number of at least 0",
         );
     }
 }

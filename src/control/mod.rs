@@ -31,7 +31,7 @@ pub use auth::{Auth, Peer};
 pub use refuse::Fault;
 
 use crate::fleet::ContentKey;
-use crate::publish::{PushOptions, PushReport, Publisher, Refusal};
+use crate::publish::{Publisher, PushOptions, PushReport, Refusal};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
 use audit::{Act, Entry, Outcome};
@@ -42,6 +42,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::on;
 use query::Query;
 use routes::{Call, ROUTES, Route};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Semaphore;
@@ -55,8 +56,8 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// Rereads the table file and the GeoIP files; `true` overrides guard rails. Blocks.
 pub type Reload = Arc<dyn Fn(bool) -> Result<PushReport, Refusal> + Send + Sync>;
 
-/// Takes the content key from path and query of a request.
-pub type TakeKey = fn(&ContentKey, &str) -> Vec<u8>;
+/// Takes the content key from path and query of a request, as the redirector does.
+pub type TakeKey = for<'a> fn(&ContentKey, &'a str) -> Cow<'a, [u8]>;
 
 /// What the calls work on.
 pub struct ControlState {
@@ -227,13 +228,7 @@ async fn change(
 }
 
 /// Tells the audit of a write.
-fn record(
-    shared: &Shared,
-    act: Act,
-    caller: &Caller,
-    options: PushOptions,
-    result: &Result<Written, Fault>,
-) {
+fn record(shared: &Shared, act: Act, caller: &Caller, options: PushOptions, result: &Result<Written, Fault>) {
     let (outcome, epoch, note) = match result {
         Ok(written) => (written.outcome, written.epoch, written.note.clone()),
         Err(fault) => (fault.outcome(), None, fault.message()),

@@ -190,7 +190,8 @@ fn refusal_schemas() -> Vec<(&'static str, Value)> {
     let (text, number, integer) =
         (json!({ "type": "string" }), json!({ "type": "number" }), json!({ "type": "integer" }));
     let epoch = json!({ "type": ["integer", "null"] });
-    let problem = [("line", integer), ("key", text.clone()), ("found", text.clone()), ("expected", text.clone())];
+    let problem =
+        [("line", integer), ("key", text.clone()), ("found", text.clone()), ("expected", text.clone())];
     let guard = [("guard", text.clone()), ("found", number.clone()), ("limit", number)];
     let refused = [("error", text.clone()), ("message", text.clone())];
     let refused_with = |more: &[(&'static str, Value)], required| {
@@ -198,8 +199,12 @@ fn refusal_schemas() -> Vec<(&'static str, Value)> {
         object(required, &properties)
     };
     let guards = ("guards", list(reference("Guard")));
-    let conflict =
-        [("served_epoch", epoch.clone()), ("highest_epoch", epoch.clone()), ("digest", text), ("last", epoch)];
+    let conflict = [
+        ("served_epoch", epoch.clone()),
+        ("highest_epoch", epoch.clone()),
+        ("digest", text),
+        ("last", epoch),
+    ];
     vec![
         ("Problem", object(4, &problem)),
         ("Guard", object(3, &guard)),
@@ -243,7 +248,7 @@ fn table_schemas() -> Vec<(&'static str, Value)> {
     ];
     let kept = [
         ("epoch", integer.clone()),
-        ("accepted_at_ms", integer.clone()),
+        ("written_at_ms", integer.clone()),
         ("kind", json!({ "type": "string", "enum": ["full", "delta"] })),
         ("bytes", integer.clone()),
         ("is_served", flag.clone()),
@@ -251,8 +256,10 @@ fn table_schemas() -> Vec<(&'static str, Value)> {
     let status = [
         ("node", text.clone()),
         ("version", text.clone()),
-        ("is_ready", flag.clone()),
-        ("is_draining", flag),
+        ("ready", flag.clone()),
+        ("draining", flag),
+        ("generation", integer.clone()),
+        ("judged_broken", list(text.clone())),
         ("epoch", json!({ "type": ["integer", "null"] })),
         ("digest", json!({ "type": ["string", "null"] })),
     ];
@@ -273,7 +280,7 @@ fn table_schemas() -> Vec<(&'static str, Value)> {
         ("Rollback", object(1, &[("epoch", integer)])),
         ("PushReport", object(8, &report)),
         ("History", object(1, &[("epochs", list(object(5, &kept)))])),
-        ("Status", object(4, &status)),
+        ("Status", object(8, &status)),
         ("Explanation", object(9, &explanation)),
     ]
 }
@@ -327,7 +334,7 @@ fn health_schemas() -> Vec<(&'static str, Value)> {
         ("Report", object(2, &report)),
         ("HealthPush", push),
         ("Applied", object(2, &[("applied", integer.clone()), ("ignored", list(text))])),
-        ("Beliefs", object(1, &[("states", list(object(6, &belief)))])),
+        ("Beliefs", object(2, &[("generation", integer.clone()), ("states", list(object(6, &belief)))])),
         ("Match", target),
         ("Override", object(2, &asked)),
         ("OverrideEnd", object(1, &[("match", reference("Match"))])),
@@ -357,8 +364,11 @@ mod tests {
         for route in ROUTES {
             let method = route.verb.method().as_str().to_ascii_lowercase();
             let responses = document["paths"][route.path][method]["responses"].as_object();
-            let mut found: Vec<u16> =
-                responses.expect("responses").keys().map(|status| status.parse().expect("a status")).collect();
+            let mut found: Vec<u16> = responses
+                .expect("responses")
+                .keys()
+                .map(|status| status.parse().expect("a status"))
+                .collect();
             found.sort_unstable();
             assert_eq!(found, route.statuses, "{}", route.path);
         }

@@ -23,6 +23,8 @@ pub enum Fault {
     Forbidden(String),
     /// There is no such thing: 404.
     NotFound(String),
+    /// There is no room for one more: 409.
+    TooMany(String),
     /// The path has other methods only: 405.
     MethodNotAllowed,
     /// The body stopped coming: 408.
@@ -74,7 +76,8 @@ impl Fault {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownForm { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) | Self::BrokenOff | Self::Push(Refusal::Invalid(_)) => StatusCode::BAD_REQUEST,
-            Self::Push(
+            Self::TooMany(_)
+            | Self::Push(
                 Refusal::NotNewer { .. }
                 | Refusal::WrongBase { .. }
                 | Refusal::WrongReset { .. }
@@ -103,7 +106,7 @@ impl Fault {
             }
             Self::Push(Refusal::WrongBase { .. }) => Outcome::WrongBase,
             Self::Push(Refusal::Guarded(_)) => Outcome::Guarded,
-            Self::Push(Refusal::Busy) | Self::NotReady => Outcome::Busy,
+            Self::Push(Refusal::Busy) | Self::NotReady | Self::TooMany(_) => Outcome::Busy,
             Self::Push(Refusal::Storage(_)) | Self::Broken => Outcome::Failed,
         }
     }
@@ -114,6 +117,7 @@ impl Fault {
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound(_) => "not_found",
+            Self::TooMany(_) => "too_many",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooSlow => "timeout",
             Self::TooLarge(_) => "too_large",
@@ -137,7 +141,7 @@ impl Fault {
     pub fn message(&self) -> String {
         match self {
             Self::Unauthorized(why) => (*why).to_string(),
-            Self::Forbidden(why) | Self::NotFound(why) => why.clone(),
+            Self::Forbidden(why) | Self::NotFound(why) | Self::TooMany(why) => why.clone(),
             Self::MethodNotAllowed => "this path has other methods, see Allow".to_string(),
             Self::TooSlow => "the body stopped coming".to_string(),
             Self::TooLarge(max) => format!("the body is above {max} octets, as sent or decompressed"),
@@ -155,7 +159,9 @@ impl Fault {
     /// What the contract names beside `error` and `message`.
     fn facts(&self) -> Value {
         match self {
-            Self::Invalid(problems) | Self::Push(Refusal::Invalid(problems)) => json!({ "problems": problems }),
+            Self::Invalid(problems) | Self::Push(Refusal::Invalid(problems)) => {
+                json!({ "problems": problems })
+            }
             Self::TooLarge(max) => json!({ "limit": max }),
             Self::UnknownForm { header, found, expected } => {
                 json!({ "header": header, "found": found, "expected": expected })
@@ -211,7 +217,7 @@ impl IntoResponse for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::GuardReport;
+    use crate::table::GuardHit;
     use crate::units::Epoch;
 
     /// Epoch `number`.
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn each_refusal_has_its_status_and_keys() {
-        let guard = |guard: &str| GuardReport { guard: guard.to_string(), found: 0.5, limit: 0.1 };
+        let guard = |guard| GuardHit { guard, found: 0.5, limit: 0.1 };
         let problem = || Problem::at(7, "route.prefix", "10.0.0.1/8", "10.0.0.0/8");
         for (fault, status, body) in [
             (
@@ -287,6 +293,9 @@ mod tests {
         };
         assert_eq!(header(Fault::Push(Refusal::Busy), "retry-after").as_deref(), Some("1"));
         assert_eq!(header(Fault::NotReady, "retry-after").as_deref(), Some("1"));
-        assert_eq!(header(Fault::Unauthorized(""), "www-authenticate").as_deref(), Some("Bearer realm=\"steerd\""));
+        assert_eq!(
+            header(Fault::Unauthorized(""), "www-authenticate").as_deref(),
+            Some("Bearer realm=\"steerd\"")
+        );
     }
 }

@@ -89,4 +89,3 @@ impl hyper::body::Body for Chunks {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
-

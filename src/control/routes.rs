@@ -395,7 +395,7 @@ pub const ROUTES: &[Route] = &[
         query: &[],
         body: BodyKind::Nothing,
         reply: ReplyKind::History,
-        statuses: READS,
+        statuses: &[200, 400, 401, 403, 503],
     },
     Route {
         call: Call::Rollback,

@@ -64,10 +64,10 @@ struct StatusReply<'a, S> {
     node: &'a str,
     /// The version of the program.
     version: &'static str,
-    /// Whether there is a table and no shutdown.
-    is_ready: bool,
     /// Whether a shutdown is under way.
-    is_draining: bool,
+    draining: bool,
+    /// The digest of the served table.
+    digest: Option<String>,
     /// What the publisher says.
     #[serde(flatten)]
     published: S,
@@ -81,11 +81,12 @@ struct StatusReply<'a, S> {
 pub(super) async fn status(shared: &Arc<Shared>) -> Result<Response, Fault> {
     let shared = Arc::clone(shared);
     blocking(move || {
+        let world = shared.publisher.load_full();
         let body = StatusReply {
             node: &shared.node,
             version: env!("CARGO_PKG_VERSION"),
-            is_ready: readiness(&shared).is_ok(),
-            is_draining: shared.is_draining.load(Ordering::Relaxed),
+            draining: shared.is_draining.load(Ordering::Relaxed),
+            digest: world.is_ready().then(|| world.table().digest().to_string()),
             published: shared.publisher.status((shared.clock)()),
             forced_pushes: shared.audit.forced(),
             epoch_resets: shared.audit.resets(),

@@ -111,7 +111,7 @@ fn written(report: &PushReport) -> Written {
 /// `GET /v1/table/history`.
 pub(super) async fn history(shared: &Arc<Shared>) -> Result<Response, Fault> {
     let shared = Arc::clone(shared);
-    let kept = blocking(move || Ok(shared.publisher.history())).await?;
+    let kept = blocking(move || Ok(shared.publisher.history()?)).await?;
     Ok(reply::json(StatusCode::OK, &serde_json::json!({ "epochs": kept })))
 }
 

@@ -8,7 +8,7 @@
 //! Time is passed in. Layer 7.
 
 use crate::problem::Problem;
-use crate::publish::{Body, PushOptions, PushReport, Publisher, Refusal};
+use crate::publish::{Body, Publisher, PushOptions, PushReport, Refusal};
 use crate::table::artefact;
 use crate::table::body::{BodyError, Encoding, decode_body};
 use crate::units::UnixMs;
@@ -243,6 +243,11 @@ impl TableFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geo::Geography;
+    use crate::publish::Rules;
+    use crate::publish::store::{Recovered, Store};
+    use std::io::Write;
+    use std::sync::Arc;
 
     /// A file of `len` octets, changed at second `at`.
     fn stat(len: u64, at: i64) -> FileStat {
@@ -271,5 +276,84 @@ mod tests {
         check(new, kept, kept, true);
         // Gone and back.
         check(old, None, old, false);
+    }
+
+    /// A table at `epoch` with this many sites.
+    fn table(epoch: u64, sites: usize) -> String {
+        let mut text = format!("{{\"table\":{{\"format\":1,\"epoch\":{epoch}}}}}\n");
+        for site in 0..sites {
+            text.push_str(&format!("{{\"site\":{{\"code\":\"s{site}\",\"lat\":0,\"lon\":0}}}}\n"));
+        }
+        text
+    }
+
+    /// A publisher without a state directory.
+    fn publisher() -> Publisher {
+        let (geography, zones) = (Arc::new(Geography::empty()), Arc::default());
+        let recovered = Recovered::default();
+        Publisher::open(Rules::default(), Store::none(), recovered, geography, zones, UnixMs(1)).0
+    }
+
+    /// What a look at `file` came to, in a word.
+    fn look(file: &mut TableFile, publisher: &Publisher) -> String {
+        match file.poll(publisher, UnixMs(2)) {
+            Polled::Unchanged => "unchanged".to_string(),
+            Polled::Missing => "missing".to_string(),
+            Polled::Accepted(report) => format!("accepted {}", report.epoch),
+            Polled::Refused(refusal) => format!("refused: {refusal}"),
+        }
+    }
+
+    #[test]
+    fn a_file_is_followed_and_what_is_refused_is_not_tried_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fleet.ndjson");
+        let (publisher, mut file) = (publisher(), TableFile::new(&path, 1000));
+        let write = |text: &str| std::fs::write(&path, text).expect("a file");
+        let mut look = || look(&mut file, &publisher);
+        assert_eq!([look(), look()], ["missing", "missing"]);
+        write(&table(5, 1));
+        assert_eq!([look(), look()], ["accepted 5", "unchanged"]);
+        write(&table(6, 2));
+        assert_eq!([look(), look(), look()], ["unchanged", "accepted 6", "unchanged"]);
+        write("nonsense, and longer than before");
+        assert_eq!(look(), "unchanged");
+        assert!(look().starts_with("refused: 1 problems, the first: "));
+        assert_eq!([look(), look()], ["unchanged", "unchanged"]);
+        write(&table(4, 3));
+        assert_eq!(look(), "unchanged");
+        assert!(look().starts_with("refused: epoch is not above 6"));
+        write(&table(7, 100));
+        assert_eq!(look(), "unchanged");
+        assert!(look().contains("at most control.body_max_mb"));
+        std::fs::remove_file(&path).expect("a file");
+        assert_eq!(look(), "missing");
+        write(&table(8, 1));
+        assert_eq!([look(), look()], ["unchanged", "accepted 8"]);
+    }
+
+    #[test]
+    fn a_reload_reads_what_did_not_change_and_names_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("fleet.ndjson.gz");
+        let (publisher, mut file) = (publisher(), TableFile::new(&path, 1000));
+        let Err(Refusal::Invalid(problems)) = file.reload(&publisher, false, UnixMs(1)) else {
+            panic!("there is no file")
+        };
+        assert_eq!(
+            (problems[0].file.as_str(), problems[0].key.as_str()),
+            (path.to_str().expect("a path"), "table.file")
+        );
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(table(5, 1).as_bytes()).expect("memory");
+        std::fs::write(&path, encoder.finish().expect("memory")).expect("a file");
+        assert_eq!(look(&mut file, &publisher), "accepted 5");
+        let again = file.reload(&publisher, false, UnixMs(3)).map(|report| report.epoch);
+        assert_eq!(again, Ok(5));
+        std::fs::write(&path, "plain").expect("a file");
+        let Err(Refusal::Invalid(problems)) = file.reload(&publisher, false, UnixMs(4)) else {
+            panic!("it is not compressed")
+        };
+        assert!(problems[0].file.ends_with(".gz"));
     }
 }
