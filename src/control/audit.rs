@@ -4,7 +4,9 @@
 //! of what was asked and what it came to, for `/metrics`. Layer 7.
 
 use super::auth::Caller;
+use super::refuse::Fault;
 use super::routes::Call;
+use crate::publish::Refusal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::Level;
 
@@ -208,6 +210,13 @@ impl Audit {
         }
     }
 
+    /// Counts what the watched file came to; its log is written by who watches it.
+    pub fn count_file(&self, result: Result<(), &Refusal>) {
+        let outcome =
+            result.map_or_else(|refusal| Fault::from(refusal.clone()).outcome(), |()| Outcome::Accepted);
+        self.counts[Act::File as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Writes of one kind that came to one end.
     pub fn count(&self, act: Act, outcome: Outcome) -> u64 {
         self.counts[act as usize][outcome as usize].load(Ordering::Relaxed)
@@ -277,7 +286,9 @@ mod tests {
         audit.record(&entry(Outcome::Guarded));
         assert_eq!(audit.count(Act::Table, Outcome::Accepted), 1);
         assert_eq!((audit.forced(), audit.resets()), (1, 1));
-        assert_eq!(audit.counts().map(|(_, _, count)| count).sum::<u64>(), 2);
+        audit.count_file(Err(&Refusal::Busy));
+        assert_eq!(audit.count(Act::File, Outcome::Busy), 1);
+        assert_eq!(audit.counts().map(|(_, _, count)| count).sum::<u64>(), 3);
         assert_eq!(audit.counts().count(), Act::ALL.len() * Outcome::ALL.len());
     }
 }

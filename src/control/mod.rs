@@ -50,6 +50,9 @@ use tokio::sync::Semaphore;
 /// Bodies of tables that are held in memory at a time; further ones wait unread.
 const TABLE_BODIES: usize = 2;
 
+/// Tables that are sent at a time: each keeps a thread until its client has read it.
+const TABLE_READERS: usize = 16;
+
 /// Writes the metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -89,6 +92,8 @@ struct Shared {
     state: Arc<ControlState>,
     /// Room for bodies of tables.
     table_bodies: Semaphore,
+    /// Room for readers of the table.
+    table_readers: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Shared {
@@ -114,7 +119,11 @@ struct Written {
 /// The service that answers every call. Requests carry who sent them as a [`Peer`] extension; without
 /// one they count as coming from another machine.
 pub fn router(state: Arc<ControlState>) -> Router {
-    let shared = Arc::new(Shared { state, table_bodies: Semaphore::new(TABLE_BODIES) });
+    let shared = Arc::new(Shared {
+        state,
+        table_bodies: Semaphore::new(TABLE_BODIES),
+        table_readers: Arc::new(Semaphore::new(TABLE_READERS)),
+    });
     let add = |router: Router<Arc<Shared>>, route: &'static Route| {
         let handler = move |State(shared), request| answer(route, shared, request);
         router.route(route.path, on(route.verb.filter(), handler))

@@ -362,7 +362,7 @@ pub const ROUTES: &[Route] = &[
         query: &[],
         body: BodyKind::Nothing,
         reply: ReplyKind::Table,
-        statuses: &[200, 304, 400, 401, 403, 404],
+        statuses: &[200, 304, 400, 401, 403, 404, 503],
     },
     Route {
         call: Call::TablePut,

@@ -6,7 +6,7 @@ use super::audit::Outcome;
 use super::body::{self, ARTEFACT, Form, LINES};
 use super::refuse::Fault;
 use super::{Shared, Written, blocking, document, reply};
-use crate::publish::{Body, PushOptions, PushReport};
+use crate::publish::{Body, PushOptions, PushReport, Refusal};
 use crate::table::artefact;
 use crate::units::Epoch;
 use axum::extract::Request;
@@ -132,10 +132,14 @@ pub(super) async fn get(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Res
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
-    } else if is_artefact {
-        reply::stream(ARTEFACT, move |out| out.write_all(&artefact::write(&table)))
     } else {
-        reply::stream(LINES, move |mut out| table.write(&mut out))
+        let room = Arc::clone(&shared.table_readers).try_acquire_owned();
+        let room = room.map_err(|_| Fault::Push(Refusal::Busy))?;
+        let media_type = if is_artefact { ARTEFACT } else { LINES };
+        reply::stream(media_type, move |mut out| {
+            let _room = room;
+            if is_artefact { out.write_all(&artefact::write(&table)) } else { table.write(&mut out) }
+        })
     };
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::try_from(tag) {
