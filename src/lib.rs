@@ -61,6 +61,8 @@
 //! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
 
 pub mod config;
+pub mod control;
+pub mod distribution;
 pub mod dns;
 pub mod fleet;
 pub mod geo;
