@@ -34,7 +34,8 @@ pub fn answer(
     packet: &[u8],
     out: &mut [u8],
 ) -> Answered {
-    let Scratch { qname, alias, ranking } = scratch;
+    let Scratch { qname, alias, ranking, decided } = scratch;
+    *decided = None;
     let query = match Query::parse(packet, qname) {
         Ok(query) => query,
         Err(reject) => return refuse(&reject, out),
@@ -53,7 +54,7 @@ pub fn answer(
     };
     let asked = Asked { query: &query, zone, peer };
     if world.is_ready() {
-        asked.answer(world, ranking, alias, composer)
+        asked.answer(world, ranking, decided, alias, composer)
     } else {
         asked.answer_without_table(composer)
     }
@@ -94,13 +95,14 @@ impl<'a> Asked<'a> {
         &self,
         world: &Snapshot,
         ranking: &mut Ranking,
+        decided: &mut Option<(ServiceId, Choice)>,
         alias: &mut NameBuf,
         composer: Composer<'_, '_>,
     ) -> Answered {
         let qname = self.query.qname();
         match world.names().exact(qname) {
             Some(Named::Service(id)) => {
-                return self.service(world, id, self.zone.node(qname), ranking, alias, composer);
+                return self.service(world, id, self.zone.node(qname), ranking, decided, alias, composer);
             }
             Some(Named::Appliance(id)) => {
                 let appliance = world.fleet().appliance(id);
@@ -138,7 +140,7 @@ impl<'a> Asked<'a> {
             _ => None,
         };
         match (service, node) {
-            (Some(id), node) => self.service(world, id, node, ranking, alias, composer),
+            (Some(id), node) => self.service(world, id, node, ranking, decided, alias, composer),
             (None, Some(node)) => self.static_data(Some(world), node, composer),
             (None, None) => composer.negative(Negative::nx_domain(self.zone)),
         }
@@ -170,6 +172,7 @@ impl<'a> Asked<'a> {
         id: ServiceId,
         node: Option<&Node>,
         ranking: &mut Ranking,
+        decided: &mut Option<(ServiceId, Choice)>,
         alias: &mut NameBuf,
         composer: Composer<'_, '_>,
     ) -> Answered {
@@ -179,6 +182,7 @@ impl<'a> Asked<'a> {
         };
         let service = world.fleet().service(id);
         let Decided { choice, scope_len, is_by_subnet } = self.decide(world, id, family, ranking);
+        *decided = Some((id, choice));
         let negative = Negative {
             zone: self.zone,
             ttl_s: service.ttl_s.min(STEERED_NEGATIVE_TTL_S_MAX),

@@ -18,7 +18,8 @@ mod outcome;
 pub use answer::answer;
 pub use outcome::{Dropped, Outcome};
 
-use crate::steer::Ranking;
+use crate::fleet::ServiceId;
+use crate::steer::{Choice, Ranking};
 use crate::wire::NameBuf;
 
 /// How a query came, which bounds its reply.
@@ -36,12 +37,18 @@ pub struct Scratch {
     qname: NameBuf,
     alias: NameBuf,
     ranking: Ranking,
+    decided: Option<(ServiceId, Choice)>,
 }
 
 impl Scratch {
+    /// What was decided for the packet answered last, where it came to a decision.
+    pub fn decided(&self) -> Option<(ServiceId, Choice)> {
+        self.decided
+    }
+
     /// With room for usual rankings.
     pub fn new() -> Self {
-        Self { qname: NameBuf::default(), alias: NameBuf::default(), ranking: Ranking::new() }
+        Self { qname: NameBuf::default(), alias: NameBuf::default(), ranking: Ranking::new(), decided: None }
     }
 }
 

@@ -10,7 +10,7 @@ use super::content_key::content_key;
 use super::location::Locator;
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{ClusterId, Scheme, Service, ServiceId};
+use crate::fleet::{Scheme, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -84,8 +84,8 @@ pub struct Answer {
     pub outcome: HttpOutcome,
     /// The service asked for, where it is one.
     pub service: Option<ServiceId>,
-    /// The cluster that serves, where one does.
-    pub cluster: Option<ClusterId>,
+    /// What was decided, where it came to a decision.
+    pub choice: Option<Choice>,
 }
 
 /// The ranked list, as it is sent.
@@ -176,6 +176,7 @@ fn serve(
         }
         (verdict, Some(best)) => answered(redirect(best, keeps_method), HttpOutcome::Redirected, verdict),
     };
+    answer.choice = Some(choice);
     if settings.decision_header {
         set(&mut answer.response, DECISION, &decision_of(world, scratch, &choice));
     }
@@ -203,12 +204,9 @@ fn locations(
 
 /// `response` with URLs in it: `outcome` where an appliance serves.
 fn answered(response: Response<Bytes>, outcome: HttpOutcome, verdict: Verdict) -> Answer {
-    match verdict {
-        Verdict::Serve { place, .. } => {
-            Answer { response, outcome, service: None, cluster: Some(place.cluster) }
-        }
-        _ => Answer { response, outcome: HttpOutcome::Fallback, service: None, cluster: None },
-    }
+    let is_ours = matches!(verdict, Verdict::Serve { .. });
+    let outcome = if is_ours { outcome } else { HttpOutcome::Fallback };
+    Answer { response, outcome, service: None, choice: None }
 }
 
 /// A redirect to `location`, with the method kept or turned into GET.
@@ -238,7 +236,7 @@ fn options(service: &Service, settings: &Settings) -> Answer {
         set(&mut response, header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
         set(&mut response, header::ACCESS_CONTROL_MAX_AGE, "86400");
     }
-    Answer { response, outcome: HttpOutcome::Options, service: None, cluster: None }
+    Answer { response, outcome: HttpOutcome::Options, service: None, choice: None }
 }
 
 /// Whether `service` is asked with `method`.
@@ -325,7 +323,7 @@ fn stage_name(stage: Stage) -> &'static str {
 fn plain(status: StatusCode, outcome: HttpOutcome, text: &'static str) -> Answer {
     let mut response = with_status(status, Bytes::from_static(text.as_bytes()));
     set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    Answer { response, outcome, service: None, cluster: None }
+    Answer { response, outcome, service: None, choice: None }
 }
 
 /// 503 until `seconds` from now.

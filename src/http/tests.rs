@@ -236,7 +236,10 @@ fn answers_name_what_to_count() {
     ] {
         let answer = ask_with(world, &settings(), request);
         let service_found = answer.service.map_or("", |id| &*world.fleet().service(id).name);
-        let cluster_found = answer.cluster.map_or("", |id| &*world.fleet().cluster(id).name);
+        let cluster_found = answer
+            .choice
+            .and_then(|choice| choice.cluster())
+            .map_or("", |id| &*world.fleet().cluster(id).name);
         assert_eq!((answer.outcome, service_found, cluster_found), (outcome, service, cluster), "{request}");
     }
 }

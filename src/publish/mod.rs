@@ -29,7 +29,7 @@ pub use status::{Status, Told};
 use crate::geo::Geography;
 use crate::health::{self, Applied, Health};
 use crate::problem::Problem;
-use crate::snapshot::{Compiled, Compiler, Dirty, Moved, Settings, Snapshot, moved};
+use crate::snapshot::{AnswerTallies, Compiled, Compiler, Dirty, Moved, Settings, Snapshot, moved};
 use crate::table::journal::Record;
 use crate::table::{self, Delta, DeltaError, GuardHit, Header, Limits, Read, Table, TableDiff};
 use crate::units::{Epoch, UnixMs};
@@ -72,6 +72,8 @@ pub struct Rules {
     pub health: health::Settings,
     /// Guard rails.
     pub limits: Limits,
+    /// Threads that count answers; fixed when the publisher is opened.
+    pub workers: usize,
 }
 
 /// Owns the current snapshot and everything that makes the next.
@@ -80,6 +82,7 @@ pub struct Publisher {
     current: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
     head: Mutex<Head>,
+    answers: AnswerTallies,
     /// Pushes that hold or wait for `writer`.
     waiting: AtomicUsize,
 }
@@ -137,6 +140,7 @@ impl Publisher {
         zones: Arc<Zones>,
         now: UnixMs,
     ) -> (Self, Vec<String>) {
+        let answers = AnswerTallies::new(rules.workers);
         let mut warnings = recovered.warnings;
         let mut health = Health::new(rules.health.clone());
         if let Some(problem) = recovered.health.and_then(|bytes| health.restore(&bytes, now).err()) {
@@ -149,7 +153,7 @@ impl Publisher {
         let compiled = compiler.compile(Arc::clone(&table), geography, rules.settings.clone());
         let overlay = Arc::new(health.overlay(table.fleet(), now));
         let snapshot = if is_ready {
-            Snapshot::new(1, compiled, overlay, zones)
+            Snapshot::new(1, compiled, overlay, zones).counting(answers.open(table.fleet()))
         } else {
             Snapshot::not_ready(compiled, overlay, zones)
         };
@@ -166,9 +170,15 @@ impl Publisher {
             current: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(writer),
             head: Mutex::new(head),
+            answers,
             waiting: AtomicUsize::new(0),
         };
         (publisher, warnings)
+    }
+
+    /// Answers by service and by cluster.
+    pub fn answers(&self) -> &AnswerTallies {
+        &self.answers
     }
 
     /// The current generation, for the data plane: once a batch, after the receive.
@@ -544,7 +554,14 @@ impl Publisher {
         let overlay = Arc::new(head.health.overlay(compiled.table().fleet(), now));
         head.generation += 1;
         let snapshot = if is_ready {
-            Snapshot::new(head.generation, compiled, overlay, zones)
+            let current = self.current.load();
+            let is_same_fleet = Arc::ptr_eq(current.table().fleet(), compiled.table().fleet());
+            let answers = if is_same_fleet && current.is_ready() {
+                Arc::clone(current.answers())
+            } else {
+                self.answers.open(compiled.table().fleet())
+            };
+            Snapshot::new(head.generation, compiled, overlay, zones).counting(answers)
         } else {
             Snapshot::not_ready(compiled, overlay, zones)
         };

@@ -31,6 +31,7 @@ use crate::fleet::{ApplianceId, ClusterId, Fleet, ServiceId};
 use crate::geo::Geography;
 use crate::health::{self, Overlay};
 use crate::lpm::Lpm;
+use crate::metrics::{Tallies, Tally};
 use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::table::Table;
 use crate::units::Epoch;
@@ -271,7 +272,45 @@ pub struct Snapshot {
     overlay: Arc<Overlay>,
     standings: Arc<[Standings]>,
     zones: Arc<Zones>,
+    answers: Arc<AnswerTally>,
     is_ready: bool,
+}
+
+/// Counters of one table's services and clusters.
+#[derive(Debug)]
+pub struct AnswerTally {
+    services: Arc<Tally>,
+    clusters: Arc<Tally>,
+}
+
+/// Answers by service and by cluster, over all tables.
+#[derive(Debug)]
+pub struct AnswerTallies {
+    /// By service.
+    pub services: Tallies,
+    /// By cluster.
+    pub clusters: Tallies,
+}
+
+impl AnswerTallies {
+    /// For workers 0 to `workers` - 1.
+    pub fn new(workers: usize) -> Self {
+        Self { services: Tallies::new(workers), clusters: Tallies::new(workers) }
+    }
+
+    /// For a table that begins to be served.
+    pub fn open(&self, fleet: &Fleet) -> Arc<AnswerTally> {
+        let services = self.services.open(fleet.services().iter().map(|service| service.name.clone()));
+        let clusters = self.clusters.open(fleet.clusters().iter().map(|cluster| cluster.name.clone()));
+        Arc::new(AnswerTally { services, clusters })
+    }
+}
+
+impl AnswerTally {
+    /// Counts nothing.
+    fn unread() -> Arc<Self> {
+        Arc::new(Self { services: Tally::unread(), clusters: Tally::unread() })
+    }
 }
 
 impl Snapshot {
@@ -286,7 +325,8 @@ impl Snapshot {
         let below = compiled.settings.fail_open_below;
         let standing = |view: &Arc<View>| Standings::count(fleet, view.members(), &overlay.appliances, below);
         let standings = compiled.views.iter().map(standing).collect();
-        Self { generation, compiled, overlay, standings, zones, is_ready: true }
+        let answers = AnswerTally::unread();
+        Self { generation, compiled, overlay, standings, zones, answers, is_ready: true }
     }
 
     /// The generation before the first table: it knows nobody, and says that it is not ready.
@@ -297,7 +337,26 @@ impl Snapshot {
     /// The same table and zones under another health.
     pub fn with_overlay(&self, generation: u64, overlay: Arc<Overlay>) -> Self {
         let next = Self::new(generation, Arc::clone(&self.compiled), overlay, Arc::clone(&self.zones));
-        Self { is_ready: self.is_ready, ..next }
+        Self { is_ready: self.is_ready, answers: Arc::clone(&self.answers), ..next }
+    }
+
+    /// The same generation, its answers counted in `answers`, which were opened for its fleet.
+    #[must_use]
+    pub fn counting(self, answers: Arc<AnswerTally>) -> Self {
+        Self { answers, ..self }
+    }
+
+    /// Where its answers are counted.
+    pub fn answers(&self) -> &Arc<AnswerTally> {
+        &self.answers
+    }
+
+    /// Counts an answer on behalf of a worker, who alone may use that number.
+    pub fn count_answer(&self, worker: usize, service: ServiceId, cluster: Option<ClusterId>) {
+        self.answers.services.count(worker, service.index());
+        if let Some(cluster) = cluster {
+            self.answers.clusters.count(worker, cluster.index());
+        }
     }
 
     /// Names of clusters that have an appliance up, but too few to be believed, in any view.

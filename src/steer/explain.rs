@@ -8,6 +8,7 @@ use super::steer_recorded;
 use super::{Choice, Key, Passed, Question, RANKED_MAX, Ranking, Recorder, Stage, Verdict, Want};
 use crate::fleet::{Class, Cluster, Country, ServiceId};
 use crate::geo::{self, Point};
+use crate::metrics::Label as _;
 use crate::prefix::{Bits, Block, Client, Family, special};
 use crate::snapshot::{Counts, Found, Kind, Place, Snapshot};
 use crate::table::{Candidate, Origin, RouteSet};
@@ -206,11 +207,7 @@ impl Writer<'_> {
             },
             generation: self.world.generation(),
             epoch: self.world.epoch().map(|epoch| epoch.get()),
-            matched: match self.choice.verdict {
-                Verdict::Serve { place, .. } => kind_name(place.kind),
-                Verdict::Fallback => "fallback",
-                _ => "none",
-            },
+            matched: self.choice.matched().name(),
             prefix: served.and_then(|place| self.prefix_of(place)),
             scope_len: self.choice.scope_len,
             chosen: self.chosen(ask, ranking),

@@ -21,11 +21,12 @@
 
 pub mod explain;
 
-use crate::fleet::{ApplianceId, Families, Service, ServiceId};
+use crate::fleet::{ApplianceId, ClusterId, Families, Service, ServiceId};
 use crate::health::State;
+use crate::metrics::Label;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, transition};
-use crate::snapshot::{ClusterStanding, Found, Members, Place, Snapshot, Standings, is_taken_out};
+use crate::snapshot::{ClusterStanding, Found, Kind, Members, Place, Snapshot, Standings, is_taken_out};
 use std::net::IpAddr;
 
 /// Appliances in a ranked list, at most.
@@ -112,6 +113,62 @@ pub struct Choice {
     /// The client is in a special block and no route inside that block covers it: as the source of
     /// an ECS query it decides nothing, and whoever asks goes on with the peer (ruling 10).
     pub peer_decides: bool,
+}
+
+impl Choice {
+    /// The cluster that serves, where one does.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        match self.verdict {
+            Verdict::Serve { place, .. } => Some(place.cluster),
+            _ => None,
+        }
+    }
+
+    /// What put the serving cluster on the list.
+    pub fn matched(&self) -> Match {
+        match self.verdict {
+            Verdict::Serve { place, .. } => match place.kind {
+                Kind::Route => Match::Route,
+                Kind::Geo => Match::Geo,
+                Kind::Default => Match::Default,
+            },
+            Verdict::Fallback => Match::Fallback,
+            _ => Match::None,
+        }
+    }
+}
+
+/// What put whoever serves on the list: the label of decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// A route covers the client.
+    Route,
+    /// It is near.
+    Geo,
+    /// It is a default of the service.
+    Default,
+    /// Another CDN serves.
+    Fallback,
+    /// Nobody serves.
+    None,
+}
+
+impl Label for Match {
+    const ALL: &'static [Self] = &[Self::Route, Self::Geo, Self::Default, Self::Fallback, Self::None];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Geo => "geo",
+            Self::Default => "default",
+            Self::Fallback => "fallback",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Where ranked appliances are written; kept by a worker and used again.
