@@ -63,6 +63,7 @@ impl Gate {
     }
 
     /// Open connections.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner).count
     }

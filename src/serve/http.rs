@@ -169,8 +169,8 @@ fn builder(limits: Limits) -> auto::Builder<HereExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
+        // Not `pipeline_flush`: it keeps responses back while the start of a further request is read.
         .max_buf_size(HEAD_LEN_MAX)
-        .pipeline_flush(true)
         // A client that has sent its last request may close its side and still read the response.
         .half_close(true);
     builder
@@ -259,10 +259,13 @@ mod tests {
 
     #[test]
     fn a_head_above_the_limit_is_refused() {
-        with_connection(LONG, &Life::new(), |client| async {
+        with_connection(LONG, &Life::new(), |mut client| async move {
             let sent = [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".to_vec(), vec![b'x'; HEAD_LEN_MAX]].concat();
-            let received = exchange(client, &sent).await;
-            assert!(received.starts_with("HTTP/1.1 431 "), "{received}");
+            client.write_all(&sent).await.expect("sent");
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.expect("a response");
+            let received = String::from_utf8_lossy(&received);
+            assert!(received.starts_with("HTTP/1.1 431 "), "{received:?}");
         });
     }
 

@@ -63,7 +63,8 @@ pub fn run<E: From<io::Error>>(
     notify(&[NotifyState::Ready]);
     let life = server.life().clone();
     let ended = runtime.block_on(async {
-        signals.wait_for_end(|| drop(reload.send(()))).await;
+        // The thread that reloads lives as long as `reload`.
+        signals.wait_for_end(|| _ = reload.send(())).await;
         tracing::info!(drain_s = drain.as_secs(), "draining");
         notify(&[NotifyState::Stopping]);
         life.enter(Phase::Draining);

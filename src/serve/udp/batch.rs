@@ -15,7 +15,6 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
-use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
@@ -254,7 +253,7 @@ impl Batch {
                 (*vector).iov_len = DATAGRAM_LEN;
                 let header = &raw mut (*arena).received[slot].msg_hdr;
                 (*header).msg_name = (&raw mut (*arena).peers[slot]).cast();
-                (*header).msg_namelen = mem::size_of::<libc::sockaddr_storage>() as _;
+                (*header).msg_namelen = size_of::<libc::sockaddr_storage>() as _;
                 (*header).msg_iov = vector;
                 (*header).msg_iovlen = 1;
                 if self.is_wildcard {
@@ -285,12 +284,12 @@ impl Batch {
         unsafe {
             let storage = &raw const (*self.arena.as_ptr()).peers[slot];
             match i32::from((*storage).ss_family) {
-                libc::AF_INET if len >= mem::size_of::<libc::sockaddr_in>() => {
+                libc::AF_INET if len >= size_of::<libc::sockaddr_in>() => {
                     let name = &*storage.cast::<libc::sockaddr_in>();
                     let ip = Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr));
                     Some(SocketAddrV4::new(ip, u16::from_be(name.sin_port)).into())
                 }
-                libc::AF_INET6 if len >= mem::size_of::<libc::sockaddr_in6>() => {
+                libc::AF_INET6 if len >= size_of::<libc::sockaddr_in6>() => {
                     let name = &*storage.cast::<libc::sockaddr_in6>();
                     let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
                     let port = u16::from_be(name.sin6_port);
@@ -313,11 +312,11 @@ impl Batch {
                 let data = libc::CMSG_DATA(message);
                 let holds = |len: usize| found.cmsg_len as usize >= libc::CMSG_LEN(len as _) as usize;
                 match (found.cmsg_level, found.cmsg_type) {
-                    (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(mem::size_of::<libc::in_pktinfo>()) => {
+                    (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                         return Some(Destination::V4(data.cast::<libc::in_pktinfo>().read_unaligned()));
                     }
                     (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)
-                        if holds(mem::size_of::<libc::in6_pktinfo>()) =>
+                        if holds(size_of::<libc::in6_pktinfo>()) =>
                     {
                         return Some(Destination::V6(data.cast::<libc::in6_pktinfo>().read_unaligned()));
                     }
@@ -359,8 +358,8 @@ unsafe fn write_source(header: *mut libc::msghdr, destination: Option<Destinatio
     /// # Safety
     /// As of `write_source`.
     unsafe fn write<T>(header: *mut libc::msghdr, level: i32, kind: i32, data: T) {
-        let len = mem::size_of::<T>();
-        debug_assert!(mem::size_of::<libc::cmsghdr>() + len <= CONTROL_LEN - 8, "one message fits");
+        let len = size_of::<T>();
+        debug_assert!(size_of::<libc::cmsghdr>() + len <= CONTROL_LEN - 8, "one message fits");
         // SAFETY: the buffer is long enough for a header, so the first one is not null, and for
         // either packet information after it.
         unsafe {
@@ -431,7 +430,7 @@ fn set_option(socket: &UdpSocket, level: i32, option: i32, value: i32) -> io::Re
             level,
             option,
             (&raw const value).cast(),
-            mem::size_of::<libc::c_int>() as _,
+            size_of::<libc::c_int>() as _,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
