@@ -1,18 +1,10 @@
 //! What listeners ask of the DNS side: bytes in, bytes out, a batch at a time.
 //!
-//! The one implementation for production is [`dns`](super::dns); tests of the listeners use an echo.
+//! The one implementation for production is in `desk`; tests of the listeners use an echo.
 //! Layer 8; no I/O.
 
+use crate::dns::Transport;
 use std::net::SocketAddr;
-
-/// How a query came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// In a UDP datagram: replies are short, and the peer may be forged.
-    Datagram,
-    /// Over a connection: replies of up to 65,535 octets, and the peer is who it says.
-    Stream,
-}
 
 /// What befell a packet outside of the answer. A received packet has one outcome from the answer or
 /// one of those marked *instead*.
@@ -60,6 +52,9 @@ pub trait Answer: 'static {
 
     /// Counts what happened outside of [`Answer::answer`].
     fn count(&mut self, mishap: Mishap, count: u64);
+
+    /// Forgets what a panic in [`Answer::answer`] may have left half done, before the next query.
+    fn recover(&mut self);
 }
 
 /// Makes each thread's [`Answer`].
@@ -67,7 +62,7 @@ pub trait MakeAnswer: Clone + Send + 'static {
     /// What it makes.
     type Answer: Answer;
 
-    /// Makes the one of thread `index`, on that thread; again after a panic.
+    /// Makes the one of thread `index`, on that thread.
     fn make(&self, index: usize) -> Self::Answer;
 }
 
@@ -75,7 +70,8 @@ pub trait MakeAnswer: Clone + Send + 'static {
 pub(super) mod echo {
     //! An answer that repeats the query, for tests of the listeners.
 
-    use super::{Answer, MakeAnswer, Mishap, Transport};
+    use super::{Answer, MakeAnswer, Mishap};
+    use crate::dns::Transport;
     use std::collections::HashMap;
     use std::net::SocketAddr;
     use std::sync::{Arc, Mutex};
@@ -168,5 +164,7 @@ pub(super) mod echo {
         fn count(&mut self, mishap: Mishap, count: u64) {
             *self.0.0.lock().expect("no panic").mishaps.entry(mishap).or_default() += count;
         }
+
+        fn recover(&mut self) {}
     }
 }

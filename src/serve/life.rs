@@ -4,7 +4,7 @@
 //! wait for [`Life::closing`]. A phase never goes back. Layer 8.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 /// What the server is doing (ruling 27).
@@ -21,9 +21,11 @@ pub enum Phase {
 /// A server's phase; clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Life {
-    /// [`Phase`] as a number, for threads that poll.
-    phase: Arc<AtomicU8>,
-    /// The same, for tasks that wait.
+    /// Not [`Phase::Serving`] any more, for those that are asked.
+    is_draining: Arc<AtomicBool>,
+    /// [`Phase::Closing`], for threads that poll.
+    is_closing: Arc<AtomicBool>,
+    /// The phase, for tasks that wait.
     changed: Arc<watch::Sender<Phase>>,
 }
 
@@ -37,14 +39,16 @@ impl Life {
     /// A server that serves.
     pub fn new() -> Self {
         Self {
-            phase: Arc::new(AtomicU8::new(Phase::Serving as u8)),
+            is_draining: Arc::default(),
+            is_closing: Arc::default(),
             changed: Arc::new(watch::Sender::new(Phase::Serving)),
         }
     }
 
     /// Enters `phase`, unless a later one was entered before.
     pub fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::Release);
+        self.is_draining.fetch_or(phase >= Phase::Draining, Ordering::Release);
+        self.is_closing.fetch_or(phase == Phase::Closing, Ordering::Release);
         self.changed.send_if_modified(|now| {
             let is_later = phase > *now;
             *now = phase.max(*now);
@@ -52,14 +56,14 @@ impl Life {
         });
     }
 
-    /// Whether it is draining or closing: not ready for more work. One atomic load.
-    pub fn is_draining(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= Phase::Draining as u8
+    /// Set as soon as the server drains: it is not ready for more work.
+    pub fn is_draining(&self) -> &Arc<AtomicBool> {
+        &self.is_draining
     }
 
     /// Whether it takes nothing new. One atomic load.
     pub fn is_closing(&self) -> bool {
-        self.phase.load(Ordering::Acquire) >= Phase::Closing as u8
+        self.is_closing.load(Ordering::Acquire)
     }
 
     /// Waits until [`Phase::Closing`].
@@ -76,7 +80,7 @@ mod tests {
     #[test]
     fn a_phase_never_goes_back() {
         let life = Life::new();
-        let seen = |life: &Life| (life.is_draining(), life.is_closing());
+        let seen = |life: &Life| (life.is_draining().load(Ordering::Acquire), life.is_closing());
         assert_eq!(seen(&life), (false, false));
         life.enter(Phase::Draining);
         assert_eq!(seen(&life), (true, false));

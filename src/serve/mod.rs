@@ -18,9 +18,13 @@ mod accept;
 pub mod answer;
 pub mod bind;
 mod control;
+pub mod desk;
 mod gate;
 pub mod http;
 pub mod life;
+pub mod load;
+pub mod meters;
+pub mod node;
 pub mod run;
 mod streams;
 #[allow(unsafe_code)]

@@ -14,8 +14,9 @@
 //! Queries of a connection may be sent without waiting (RFC 7766 section 6.2.1.1); they are answered
 //! one by one, in their order. Layer 8. Tests: below.
 
+use crate::dns::Transport;
 use crate::serve::accept::accept;
-use crate::serve::answer::{Answer, MakeAnswer, Mishap, Transport};
+use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::gate::Gate;
 use crate::serve::life::Life;
 use futures_util::StreamExt;
@@ -42,25 +43,21 @@ const MESSAGE_LEN: usize = u16::MAX as usize;
 const REPLIES_QUEUED_MAX: usize = 1;
 
 /// What a thread's connections share: one answer, one buffer.
-struct Desk<M: MakeAnswer> {
-    /// Number of the thread.
-    index: usize,
-    make: M,
-    answer: M::Answer,
+struct Desk<A> {
+    answer: A,
     reply: Box<[u8]>,
 }
 
-impl<M: MakeAnswer> Desk<M> {
-    /// The desk of thread `index`.
-    fn new(index: usize, make: M) -> Self {
-        let answer = make.make(index);
-        Self { index, make, answer, reply: vec![0; MESSAGE_LEN].into() }
+impl<A: Answer> Desk<A> {
+    /// A desk with room for the largest reply.
+    fn new(answer: A) -> Self {
+        Self { answer, reply: vec![0; MESSAGE_LEN].into() }
     }
 
     /// The reply to `query`; `None` where there is to be none, and where the answer panicked.
     fn answer(&mut self, peer: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
-        let Self { answer, reply, .. } = self;
-        // Nothing that a panic leaves half done is used again: `answer` is made anew.
+        let Self { answer, reply } = self;
+        // What a panic leaves half done is not used again: `answer` is told.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let world = answer.begin();
             let len = answer.answer(&world, peer, Transport::Stream, query, reply);
@@ -70,7 +67,7 @@ impl<M: MakeAnswer> Desk<M> {
         match answered {
             Ok(len) => reply.get(..len).filter(|reply| !reply.is_empty()).map(<[u8]>::to_vec),
             Err(_) => {
-                self.answer = self.make.make(self.index);
+                self.answer.recover();
                 self.answer.count(Mishap::Panicked, 1);
                 None
             }
@@ -87,7 +84,7 @@ pub(super) async fn serve<M: MakeAnswer>(
     gate: Arc<Gate>,
     life: Life,
 ) {
-    let desk = Rc::new(RefCell::new(Desk::new(index, make)));
+    let desk = Rc::new(RefCell::new(Desk::new(make.make(index))));
     let mut loops = JoinSet::new();
     for listener in listeners {
         let (gate, life, desk) = (Arc::clone(&gate), life.clone(), Rc::clone(&desk));
@@ -106,10 +103,10 @@ pub(super) async fn serve<M: MakeAnswer>(
 
 /// Answers the queries of one connection until the peer ends it, is silent for `idle`, sends what
 /// gets no reply, or the server closes.
-async fn converse<S, M>(stream: S, peer: SocketAddr, desk: Rc<RefCell<Desk<M>>>, idle: Duration, life: Life)
+async fn converse<S, A>(stream: S, peer: SocketAddr, desk: Rc<RefCell<Desk<A>>>, idle: Duration, life: Life)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
-    M: MakeAnswer,
+    A: Answer,
 {
     // RFC 1035 section 4.2.2 has no ports that cannot be replied to, but UDP has: be the same.
     if peer.port() == 0 {
@@ -159,7 +156,7 @@ mod tests {
         T: Future<Output = ()>,
     {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let desk = Rc::new(RefCell::new(Desk::new(0, Echo::counted(counts))));
+        let desk = Rc::new(RefCell::new(Desk::new(Echo::counted(counts))));
         let (client, server) = duplex(1 << 20);
         let peer = SocketAddr::from(([192, 0, 2, 1], 4000));
         LocalSet::new().block_on(&runtime, async {

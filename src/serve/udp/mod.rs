@@ -5,12 +5,13 @@
 //! clock and writes no log for a query. What answers is an [`Answer`], made by the worker's thread.
 //! [`batch`] owns the system calls, and all `unsafe`.
 //!
-//! A query that makes the answer panic costs that one query: the worker counts it, makes a new
-//! [`Answer`] and goes on with the next datagram of the same batch. Layer 8. Tests: below.
+//! A query that makes the answer panic costs that one query: the worker counts it and goes on with
+//! the next datagram of the same batch. Layer 8. Tests: below.
 
 mod batch;
 
-use crate::serve::answer::{Answer, MakeAnswer, Mishap, Transport};
+use crate::dns::Transport;
+use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::life::Life;
 use batch::{Batch, Sent, Unanswerable, Wait};
 use std::io;
@@ -60,18 +61,13 @@ impl<M: MakeAnswer> Worker<M> {
     /// Answers until the server closes; then what has been received already is answered still.
     pub fn run(self) {
         let mut batch = Batch::new(self.is_wildcard);
+        let mut answer = self.make.make(self.index);
         let mut panics: u64 = 0;
-        loop {
-            let mut answer = self.make.make(self.index);
-            if panics > 0 {
-                answer.count(Mishap::Panicked, 1);
-            }
-            // Nothing that a panic leaves half done is used again: `answer` is made anew, and `batch`
-            // changes only between answers.
-            let served = catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch, &mut answer)));
-            if served.is_ok() {
-                return;
-            }
+        // What a panic leaves half done is not used again: `answer` is told, and `batch` changes only
+        // between answers.
+        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut batch, &mut answer))).is_err() {
+            answer.recover();
+            answer.count(Mishap::Panicked, 1);
             panics += 1;
             if panics.is_power_of_two() {
                 tracing::error!(worker = self.index, panics, "a query made a UDP worker panic; it goes on");
@@ -116,7 +112,7 @@ impl<M: MakeAnswer> Worker<M> {
                 }
             };
             let (query, reply) = batch.exchange(slot);
-            let len = answer.answer(&world, peer, Transport::Datagram, query, reply);
+            let len = answer.answer(&world, peer, Transport::Udp, query, reply);
             if len > 0 {
                 batch.queue(slot, len);
             }
