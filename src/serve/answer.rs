@@ -139,14 +139,7 @@ pub(super) mod echo {
 
         fn begin(&mut self) {}
 
-        fn answer(
-            &mut self,
-            (): &(),
-            _: SocketAddr,
-            _: Transport,
-            query: &[u8],
-            out: &mut [u8],
-        ) -> usize {
+        fn answer(&mut self, (): &(), _: SocketAddr, _: Transport, query: &[u8], out: &mut [u8]) -> usize {
             assert_ne!(query, Self::PANIC, "told to");
             if query == Self::SILENT {
                 return 0;

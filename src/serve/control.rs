@@ -2,12 +2,12 @@
 //!
 //! One thread; what takes long (a push) runs on blocking threads that the router starts. Layer 8.
 
+use crate::control::Peer;
 use crate::serve::accept::accept;
 use crate::serve::gate::Gate;
 use crate::serve::http::{Limits, converse};
 use crate::serve::life::Life;
 use axum::Router;
-use axum::extract::ConnectInfo;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -22,8 +22,7 @@ const OPEN_MAX: usize = 1024;
 /// See [`OPEN_MAX`].
 const PEER_MAX: usize = 256;
 
-/// Serves `router` on all `listeners` until the server closes. Handlers find the peer's address as
-/// `ConnectInfo<SocketAddr>`.
+/// Serves `router` on all `listeners` until the server closes. Each request carries its [`Peer`].
 pub(super) async fn serve(listeners: Vec<TcpListener>, router: Router, life: Life) {
     let gate = Gate::new(OPEN_MAX, PEER_MAX);
     let mut loops = JoinSet::new();
@@ -34,7 +33,7 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, router: Router, life: Lif
             move |stream, peer| {
                 let service = service.clone();
                 let respond = move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(ConnectInfo(peer));
+                    request.extensions_mut().insert(Peer(peer));
                     let answering = service.call(request);
                     async move {
                         match answering.await {

@@ -53,7 +53,8 @@ impl Limits {
     pub(super) const REDIRECTS: Self =
         Self { header: Duration::from_secs(75), idle: Duration::from_secs(90) };
     /// For the push API: a table may be long in coming.
-    pub(super) const CONTROL: Self = Self { header: Duration::from_secs(75), idle: Duration::from_secs(1800) };
+    pub(super) const CONTROL: Self =
+        Self { header: Duration::from_secs(75), idle: Duration::from_secs(1800) };
 }
 
 /// Answers requests from their heads; each thread has its own.
@@ -92,8 +93,7 @@ pub(super) async fn serve<M: MakeRespond>(
                 let life = life.clone();
                 move |stream, peer| {
                     let desk = Rc::clone(&desk);
-                    let respond =
-                        move |request: Request<Incoming>| ready(desk.respond(peer, &request));
+                    let respond = move |request: Request<Incoming>| ready(desk.respond(peer, &request));
                     converse(TokioIo::new(stream), Limits::REDIRECTS, life.clone(), respond)
                 }
             };

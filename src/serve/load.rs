@@ -101,7 +101,8 @@ fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<P
         .iter()
         .filter_map(|file| {
             let path = config.resolve(file);
-            let bytes = fs::read(&path).map_err(|error| problems.push(unreadable("geoip.files", &path, &error)));
+            let bytes =
+                fs::read(&path).map_err(|error| problems.push(unreadable("geoip.files", &path, &error)));
             Some((path.display().to_string(), bytes.ok()?))
         })
         .collect();

@@ -23,8 +23,7 @@ pub enum Packet {
 
 impl Packet {
     /// The mishaps that are the end of a packet.
-    const LOST: [Mishap; 4] =
-        [Mishap::Oversized, Mishap::NoPeer, Mishap::NoDestination, Mishap::Panicked];
+    const LOST: [Mishap; 4] = [Mishap::Oversized, Mishap::NoPeer, Mishap::NoDestination, Mishap::Panicked];
 
     /// All, outcomes first.
     const EVERY: [Self; Outcome::ALL.len() + Self::LOST.len()] = {
@@ -117,7 +116,11 @@ impl Meters {
         out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
         let mishaps = Arc::clone(&self.mishaps);
         out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
-        out.histogram("steerd_dns_answer", "Time of a DNS answer, the mean of its batch.", self.answer.clone());
+        out.histogram(
+            "steerd_dns_answer",
+            "Time of a DNS answer, the mean of its batch.",
+            self.answer.clone(),
+        );
         let requests = Arc::clone(&self.requests);
         out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
         let refused = Arc::clone(&self.refused);
@@ -168,20 +171,25 @@ fn expose_state(out: &mut Exposition, status: &Arc<ArcSwap<Status>>) {
         .to_vec()
     });
     let told = Arc::clone(status);
-    out.gauges("steerd_appliances", "Appliances in service, by what is believed of them.", "state", move || {
-        let told = told.load().health;
-        [
-            ("in_service", told.in_service),
-            ("up", told.up),
-            ("draining", told.draining),
-            ("down", told.down),
-            ("overridden", told.overridden),
-            ("heartbeat_fed", told.heartbeat_fed),
-            ("heartbeat_silent", told.heartbeat_silent),
-        ]
-        .map(|(state, count)| (state.to_owned(), f64::from(count)))
-        .to_vec()
-    });
+    out.gauges(
+        "steerd_appliances",
+        "Appliances in service, by what is believed of them.",
+        "state",
+        move || {
+            let told = told.load().health;
+            [
+                ("in_service", told.in_service),
+                ("up", told.up),
+                ("draining", told.draining),
+                ("down", told.down),
+                ("overridden", told.overridden),
+                ("heartbeat_fed", told.heartbeat_fed),
+                ("heartbeat_silent", told.heartbeat_silent),
+            ]
+            .map(|(state, count)| (state.to_owned(), f64::from(count)))
+            .to_vec()
+        },
+    );
 }
 
 #[cfg(test)]

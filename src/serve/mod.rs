@@ -8,9 +8,10 @@
 //! | one a worker | DNS over TCP, on its own runtime and sockets | `streams` |
 //! | one a worker | redirects, on its own runtime and sockets | [`http`] |
 //! | one | the push API | `control` |
+//! | two | the chores of every second | [`mod@run`] |
 //!
-//! [`run`] adds signals, the service manager, and the chores of every second. What is answered is
-//! decided below: this layer knows bytes, peers and time only. Layer 8; the only module besides
+//! [`node`] makes all of it from a config; [`mod@run`] adds signals and the service manager. What is
+//! answered is decided below: listeners know bytes, peers and time only. Layer 8; the only module besides
 //! `publish`, `distribution` and `cli` that reads a clock, and `udp` the only one besides `lpm` that may
 //! hold `unsafe`.
 
@@ -30,14 +31,17 @@ mod streams;
 #[allow(unsafe_code)]
 pub mod udp;
 
+use crate::config::Config;
 use answer::MakeAnswer;
 use axum::Router;
 use bind::{BindError, Listener};
 use gate::Gate;
 use http::MakeRespond;
 use life::{Life, Phase};
+use run::Ended;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -109,6 +113,16 @@ pub struct Server {
     lines: Vec<String>,
     life: Life,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Serves what `config`, which was read from `file`, describes until a signal ends it; `announce` is
+/// told one line a listener when all of them answer.
+///
+/// # Errors
+/// Why it does not start.
+pub fn run(file: &Path, config: Config, announce: impl FnMut(&str)) -> Result<Ended, node::Failure> {
+    let drain = Duration::from_secs(u64::from(config.drain_s));
+    run::run(drain, |life| node::start(file, config, life), announce)
 }
 
 /// Listening sockets of one kind, by worker and then by address.
@@ -285,8 +299,9 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Peer;
     use answer::echo::{Counts, Echo};
-    use axum::extract::ConnectInfo;
+    use axum::Extension;
     use axum::routing::get;
     use http::Respond;
     use http_body_util::Full;
@@ -325,7 +340,7 @@ mod tests {
             http_workers: 2,
             control: vec![any],
         };
-        let tell = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
+        let tell = |Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() };
         let parts = Parts {
             dns: Echo::counted(&Counts::default()),
             http: TellPeer,

@@ -12,7 +12,7 @@ use crate::geo::Geography;
 use crate::http;
 use crate::problem::Problem;
 use crate::publish::store::Store;
-use crate::publish::{PushReport, Publisher, Refusal};
+use crate::publish::{Publisher, PushReport, Refusal};
 use crate::serve::desk::Desks;
 use crate::serve::life::Life;
 use crate::serve::load::Loaded;
@@ -94,8 +94,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let meters = Arc::new(Meters::default());
     let render = meters.expose(Arc::clone(&publisher));
     let layout = Layout::of(&config);
-    let desks =
-        Desks { publisher: Arc::clone(&publisher), redirects: Arc::clone(&redirects), meters };
+    let desks = Desks { publisher: Arc::clone(&publisher), redirects: Arc::clone(&redirects), meters };
     let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
         let reloader = node.clone();
         let reload = move |force| match reloader.upgrade() {
@@ -151,8 +150,8 @@ impl Node {
 
     /// Reads the config and what it points at again (SIGHUP).
     fn reload(&self, now: UnixMs) {
-        let read = read_config(&self.file)
-            .and_then(|config| Loaded::read(&config).map(|loaded| (config, loaded)));
+        let read =
+            read_config(&self.file).and_then(|config| Loaded::read(&config).map(|loaded| (config, loaded)));
         let (config, loaded) = match read {
             Ok(read) => read,
             Err(problems) => {
@@ -289,4 +288,159 @@ fn host_name() -> String {
 /// The content of `mutex`, which a panic leaves as it was.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream, UdpSocket};
+    use std::sync::atomic::Ordering;
+    use tempfile::TempDir;
+
+    /// A table of one appliance at 192.0.2.`host`, for 127.0.0.0/8.
+    fn table(epoch: u64, host: u8) -> String {
+        format!(
+            r#"{{"table":{{"format":1,"epoch":{epoch},"source":"test"}}}}
+{{"site":{{"code":"ams1","lat":52.3,"lon":4.8,"name":"Amsterdam"}}}}
+{{"cluster":{{"name":"ams1-a","site":"ams1","class":"transit"}}}}
+{{"appliance":{{"name":"a1","cluster":"ams1-a","ipv4":"192.0.2.{host}","hostname":"a1.cdn.example","capacity_mbps":1000,"status":"active"}}}}
+{{"service":{{"name":"video.cdn.example","ttl_s":30}}}}
+{{"route":{{"prefix":"127.0.0.0/8","via":[{{"cluster":"ams1-a"}}]}}}}
+"#
+        )
+    }
+
+    /// A config of all listeners on free ports, with `extra` lines in `[dns]`.
+    fn config(extra: &str) -> String {
+        format!(
+            r#"[dns]
+listen = ["127.0.0.1:0"]
+workers = 2
+{extra}
+[[dns.zone]]
+name = "cdn.example"
+ns = ["ns1.other.example"]
+[http]
+listen = ["127.0.0.1:0"]
+workers = 1
+[control]
+listen = "127.0.0.1:0"
+[table]
+file = "table.ndjson"
+state_dir = "state"
+"#
+        )
+    }
+
+    /// Starts a node in a directory of its own.
+    fn start_node() -> (TempDir, Server, Chores) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("steerd.toml");
+        fs::write(&file, config("")).expect("written");
+        fs::write(dir.path().join("table.ndjson"), table(1, 10)).expect("written");
+        let config = read_config(&file).expect("valid");
+        let (server, chores) = start(&file, config, Life::new()).expect("a node");
+        (dir, server, chores)
+    }
+
+    /// A query for the A records of video.cdn.example.
+    const QUERY: &[u8] = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x05video\x03cdn\x07example\0\0\x01\0\x01";
+
+    /// The last octets of the reply over UDP, which are an address.
+    fn ask(to: SocketAddr) -> [u8; 4] {
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        client.send_to(QUERY, to).expect("sent");
+        let mut reply = [0; 512];
+        let len = client.recv(&mut reply).expect("a reply");
+        assert_eq!((&reply[..2], reply[3] & 15), (&QUERY[..2], 0), "{:?}", &reply[..len]);
+        reply[len - 4..len].try_into().expect("four octets")
+    }
+
+    /// The response to a request for `path` of `host`.
+    fn fetch(addr: SocketAddr, host: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(addr).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        response
+    }
+
+    #[test]
+    fn a_node_serves_its_table_file_over_every_listener() {
+        let (_dir, server, _chores) = start_node();
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 10]);
+        let mut stream = TcpStream::connect(server.dns_tcp[0]).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let framed = [&[0, QUERY.len() as u8], QUERY].concat();
+        stream.write_all(&framed).expect("sent");
+        let mut len = [0; 2];
+        stream.read_exact(&mut len).expect("a length");
+        let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
+        stream.read_exact(&mut reply).expect("a reply");
+        assert!(reply.ends_with(&[192, 0, 2, 10]), "{reply:?}");
+        let redirect = fetch(server.http[0], "video.cdn.example", "/a/b?c=d");
+        assert!(redirect.starts_with("HTTP/1.1 302 "), "{redirect}");
+        assert!(redirect.contains("a1.cdn.example/a/b?c=d"), "{redirect}");
+        let metrics = fetch(server.control[0], "localhost", "/metrics");
+        for line in [
+            "steerd_dns_udp_packets_total{outcome=\"steered\"} 1",
+            "steerd_dns_stream_messages_total{outcome=\"steered\"} 1",
+            "steerd_http_requests_total{outcome=\"redirected\"} 1",
+            "steerd_table_epoch 1.0",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_followed_and_a_bad_config_changes_nothing() {
+        let (dir, server, mut chores) = start_node();
+        let file = dir.path().join("steerd.toml");
+        fs::write(&file, "[dns]\nlisten = 5").expect("written");
+        (chores.reload)(now());
+        fs::write(dir.path().join("table.ndjson"), table(2, 11)).expect("written");
+        // Once to see that it changed, once to see that it does so no more.
+        (chores.watch)(now());
+        (chores.watch)(now());
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 11]);
+        fs::write(&file, config("edns_udp_max = 1400").replace("cdn.example", "new.example"))
+            .expect("written");
+        (chores.reload)(now());
+        (chores.tick)(now());
+        // The service is in no zone any more.
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        client.send_to(QUERY, server.dns_udp[0]).expect("sent");
+        let mut reply = [0; 512];
+        client.recv(&mut reply).expect("a reply");
+        assert_eq!(reply[3] & 15, 5, "REFUSED");
+    }
+
+    #[test]
+    fn ruling_27_a_draining_node_is_not_ready_and_answers() {
+        let (_dir, server, _chores) = start_node();
+        let ready = |server: &Server| fetch(server.control[0], "localhost", "/readyz");
+        assert!(ready(&server).starts_with("HTTP/1.1 200 "));
+        server.life().enter(crate::serve::life::Phase::Draining);
+        assert!(server.life().is_draining().load(Ordering::Relaxed));
+        assert!(ready(&server).starts_with("HTTP/1.1 503 "));
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 10]);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_the_files_is_told_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("steerd.toml");
+        let text = config("").replace("ns = [", "records = \"no.zone\"\nns = [")
+            + "[geoip]\nfiles = [\"no.mmdb\"]\n";
+        fs::write(&file, text).expect("written");
+        let config = read_config(&file).expect("valid by itself");
+        let problems = Loaded::read(&config).expect_err("files that are not there");
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.to_string()).collect();
+        assert_eq!(keys, ["geoip.files", "dns.zone.records"]);
+    }
 }

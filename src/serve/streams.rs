@@ -175,8 +175,7 @@ mod tests {
         with_connection(LONG, &counts, &life, |mut client| async move {
             let queries: Vec<Vec<u8>> = (0..200).map(|n| vec![n; usize::from(n) + 1]).collect();
             let sent: Vec<u8> = queries.iter().flat_map(|query| framed(query)).collect();
-            let expected: Vec<u8> =
-                queries.iter().flat_map(|query| framed(&Echo::reply_to(query))).collect();
+            let expected: Vec<u8> = queries.iter().flat_map(|query| framed(&Echo::reply_to(query))).collect();
             client.write_all(&sent).await.expect("sent");
             // The peer has no more to ask and waits for the replies (RFC 7766 section 6.2.1).
             client.shutdown().await.expect("half closed");

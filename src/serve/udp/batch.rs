@@ -315,9 +315,7 @@ impl Batch {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                         return Some(Destination::V4(data.cast::<libc::in_pktinfo>().read_unaligned()));
                     }
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO)
-                        if holds(size_of::<libc::in6_pktinfo>()) =>
-                    {
+                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {
                         return Some(Destination::V6(data.cast::<libc::in6_pktinfo>().read_unaligned()));
                     }
                     _ => message = libc::CMSG_NXTHDR(header, message),
