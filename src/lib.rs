@@ -74,6 +74,7 @@ pub mod policy;
 pub mod prefix;
 pub mod problem;
 pub mod publish;
+pub mod serve;
 pub mod snapshot;
 pub mod steer;
 pub mod table;

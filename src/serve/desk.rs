@@ -1,0 +1,181 @@
+//! What production threads answer with: the current snapshot, buffers and counters.
+//!
+//! [`DnsDesk`] answers DNS for one thread, [`HttpDesk`] redirects. Each loads the snapshot once, a
+//! batch or a request at a time, and passes it down. Layer 8.
+
+use crate::dns::{self, Answered, Transport};
+use crate::fleet::Scheme;
+use crate::http::{self, Head, HttpOutcome};
+use crate::metrics::{HistogramWriter, Unlabelled, Writer};
+use crate::publish::Publisher;
+use crate::serve::answer::{Answer, MakeAnswer, Mishap};
+use crate::serve::http::{MakeRespond, Respond};
+use crate::serve::meters::{Meters, Packet};
+use crate::snapshot::Snapshot;
+use arc_swap::{ArcSwap, Guard};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What all threads share.
+#[derive(Debug, Clone)]
+pub struct Desks {
+    /// Owns the snapshot.
+    pub publisher: Arc<Publisher>,
+    /// What config says about redirects; replaced by a reload.
+    pub redirects: Arc<ArcSwap<http::Settings>>,
+    /// Counters.
+    pub meters: Arc<Meters>,
+}
+
+/// Answers DNS for one thread.
+pub struct DnsDesk {
+    publisher: Arc<Publisher>,
+    scratch: dns::Scratch,
+    udp: Writer<Packet>,
+    stream: Writer<Packet>,
+    mishaps: Writer<Mishap>,
+    times: HistogramWriter,
+    /// When the batch began.
+    began: Instant,
+    /// The transport of the query being answered.
+    transport: Transport,
+}
+
+impl fmt::Debug for DnsDesk {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("DnsDesk").finish_non_exhaustive()
+    }
+}
+
+impl MakeAnswer for Desks {
+    type Answer = DnsDesk;
+
+    fn make(&self, _index: usize) -> DnsDesk {
+        let meters = &self.meters;
+        DnsDesk {
+            publisher: Arc::clone(&self.publisher),
+            scratch: dns::Scratch::new(),
+            udp: meters.udp.writer(),
+            stream: meters.stream.writer(),
+            mishaps: meters.mishaps.writer(),
+            times: meters.answer.writer(),
+            began: Instant::now(),
+            transport: Transport::Udp,
+        }
+    }
+}
+
+impl DnsDesk {
+    /// Counts the end of a packet.
+    fn end(&self, packet: Packet, count: u64) {
+        match self.transport {
+            Transport::Udp => self.udp.add(packet, count),
+            Transport::Stream => self.stream.add(packet, count),
+        }
+    }
+}
+
+impl Answer for DnsDesk {
+    type World = Guard<Arc<Snapshot>>;
+
+    fn begin(&mut self) -> Self::World {
+        self.began = Instant::now();
+        self.publisher.load()
+    }
+
+    fn answer(
+        &mut self,
+        world: &Self::World,
+        peer: SocketAddr,
+        transport: Transport,
+        query: &[u8],
+        out: &mut [u8],
+    ) -> usize {
+        self.transport = transport;
+        let Answered { outcome, len } =
+            dns::answer(world, &mut self.scratch, peer.ip(), transport, query, out);
+        self.end(Packet::Answered(outcome), 1);
+        len
+    }
+
+    fn finish(&mut self, count: usize) {
+        let Some(each_ns) = self.began.elapsed().as_nanos().checked_div(count as u128) else { return };
+        self.times.note(u64::try_from(each_ns).unwrap_or(u64::MAX), count as u64);
+    }
+
+    fn count(&mut self, mishap: Mishap, count: u64) {
+        self.mishaps.add(mishap, count);
+        match mishap {
+            Mishap::Oversized | Mishap::NoPeer | Mishap::NoDestination | Mishap::Panicked => {
+                self.end(Packet::Lost(mishap), count);
+            }
+            Mishap::NotSent | Mishap::NotReceived | Mishap::NotAccepted => {}
+        }
+    }
+
+    fn recover(&mut self) {
+        self.scratch = dns::Scratch::new();
+    }
+}
+
+/// Redirects for one thread.
+pub struct HttpDesk {
+    publisher: Arc<Publisher>,
+    settings: Arc<ArcSwap<http::Settings>>,
+    scratch: RefCell<http::Scratch>,
+    requests: Writer<HttpOutcome>,
+    refused: Writer<Unlabelled>,
+    times: HistogramWriter,
+}
+
+impl fmt::Debug for HttpDesk {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("HttpDesk").finish_non_exhaustive()
+    }
+}
+
+impl MakeRespond for Desks {
+    type Respond = HttpDesk;
+
+    fn make(&self, _index: usize) -> HttpDesk {
+        let meters = &self.meters;
+        HttpDesk {
+            publisher: Arc::clone(&self.publisher),
+            settings: Arc::clone(&self.redirects),
+            scratch: RefCell::default(),
+            requests: meters.requests.writer(),
+            refused: meters.refused.writer(),
+            times: meters.respond.writer(),
+        }
+    }
+}
+
+impl Respond for HttpDesk {
+    fn respond(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let head = Head {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            peer: peer.ip(),
+            scheme: Scheme::Http,
+        };
+        let world = self.publisher.load();
+        let settings = self.settings.load();
+        let answer = http::respond(&world, &settings, &mut self.scratch.borrow_mut(), &head);
+        self.requests.count(answer.outcome);
+        self.times.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
+        answer.response.map(Full::new)
+    }
+
+    fn refused(&self) {
+        self.refused.count(Unlabelled);
+    }
+}

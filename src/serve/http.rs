@@ -1,0 +1,306 @@
+//! HTTP connections: hyper on this thread's sockets, for redirects and for the push API.
+//!
+//! What a request is answered with comes from a [`Respond`] (redirects: synchronous, from the head
+//! alone) or from the push API's router. HTTP/1.1 with keep-alive and pipelining, and HTTP/2 with prior
+//! knowledge, on one port.
+//!
+//! hyper's own timeouts leave gaps: nothing limits how long a connection takes to show which protocol
+//! it speaks, nor a header block of HTTP/2, nor a response that the client does not read. So
+//! a connection on which no request came to its end for [`Limits::idle`] is closed, whatever it does.
+//! Layer 8. Tests: below.
+
+use crate::serve::accept::accept;
+use crate::serve::gate::Gate;
+use crate::serve::life::Life;
+use http_body_util::Full;
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::rt::{Executor, Read, Write};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Octets of an HTTP/1 request head, and of a header list in HTTP/2, at most.
+const HEAD_LEN_MAX: usize = 16 << 10;
+
+/// Requests at a time on one HTTP/2 connection, at most.
+const STREAMS_MAX: u32 = 64;
+
+/// What a connection may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For the head of a request to come in whole, counted from the request before: keep-alive ends
+    /// with it too. Above the 60 s that load balancers keep idle connections by default, so that they,
+    /// not we, close first.
+    pub header: Duration,
+    /// Without a request that was answered.
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// For redirects: an answer takes no time.
+    pub(super) const REDIRECTS: Self =
+        Self { header: Duration::from_secs(75), idle: Duration::from_secs(90) };
+    /// For the push API: a table may be long in coming.
+    pub(super) const CONTROL: Self =
+        Self { header: Duration::from_secs(75), idle: Duration::from_secs(1800) };
+}
+
+/// Answers requests from their heads; each thread has its own.
+pub trait Respond: 'static {
+    /// Answers `request`, which came from `peer`. Loads the snapshot once. Does not wait for anything.
+    fn respond(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>>;
+
+    /// Counts a connection that was closed at once because there are too many.
+    fn refused(&self) {}
+}
+
+/// Makes each thread's [`Respond`].
+pub trait MakeRespond: Clone + Send + 'static {
+    /// What it makes.
+    type Respond: Respond;
+
+    /// Makes the one of thread `index`, on that thread.
+    fn make(&self, index: usize) -> Self::Respond;
+}
+
+/// Serves redirects on all `listeners` of thread `index` until the server closes.
+pub(super) async fn serve<M: MakeRespond>(
+    index: usize,
+    listeners: Vec<TcpListener>,
+    make: M,
+    gate: Arc<Gate>,
+    life: Life,
+) {
+    let desk = Rc::new(make.make(index));
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let (gate, life, desk) = (Arc::clone(&gate), life.clone(), Rc::clone(&desk));
+        loops.spawn_local(async move {
+            let refusing = Rc::clone(&desk);
+            let connection = {
+                let life = life.clone();
+                move |stream, peer| {
+                    let desk = Rc::clone(&desk);
+                    let respond = move |request: Request<Incoming>| ready(desk.respond(peer, &request));
+                    converse(TokioIo::new(stream), Limits::REDIRECTS, life.clone(), respond)
+                }
+            };
+            accept(listener, gate, life, move || refusing.refused(), connection).await;
+        });
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+/// What happens on a connection.
+#[derive(Debug, Default)]
+struct Activity {
+    /// Requests that are being answered.
+    in_flight: Cell<usize>,
+    /// Requests that were answered.
+    answered: Cell<u64>,
+}
+
+/// Answers the requests of one connection by `respond`, until either side ends it.
+pub(super) async fn converse<S, F, T, B>(stream: S, limits: Limits, life: Life, respond: F)
+where
+    S: Read + Write + Unpin + 'static,
+    F: Fn(Request<Incoming>) -> T,
+    T: Future<Output = Response<B>> + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let activity = Rc::new(Activity::default());
+    let service = service_fn(|request| {
+        let activity = Rc::clone(&activity);
+        activity.in_flight.set(activity.in_flight.get() + 1);
+        let answering = respond(request);
+        async move {
+            let response = answering.await;
+            activity.in_flight.set(activity.in_flight.get() - 1);
+            activity.answered.set(activity.answered.get() + 1);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let builder = builder(limits);
+    let connection = builder.serve_connection(stream, service);
+    tokio::pin!(connection);
+    let closing = life.closing();
+    tokio::pin!(closing);
+    let mut watch = interval(limits.idle);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is at once.
+    watch.tick().await;
+    let (mut is_closing, mut answered) = (false, 0);
+    loop {
+        tokio::select! {
+            biased;
+            // An error is the peer's: nobody is left to be told.
+            _ = connection.as_mut() => return,
+            () = &mut closing, if !is_closing => {
+                is_closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = watch.tick() => {
+                if activity.in_flight.get() == 0 && activity.answered.get() == answered {
+                    return;
+                }
+                answered = activity.answered.get();
+            }
+        }
+    }
+}
+
+/// hyper, set up within `limits`.
+fn builder(limits: Limits) -> auto::Builder<HereExecutor> {
+    let mut builder = auto::Builder::new(HereExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        // Not `pipeline_flush`: it keeps responses back while the start of a further request is read.
+        .max_buf_size(HEAD_LEN_MAX)
+        // A client that has sent its last request may close its side and still read the response.
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_LEN_MAX as u32)
+        .keep_alive_interval(limits.header / 2)
+        .keep_alive_timeout(limits.header / 4);
+    builder
+}
+
+/// Runs the streams of an HTTP/2 connection on the connection's thread.
+#[derive(Debug, Clone, Copy)]
+struct HereExecutor;
+
+impl<F> Executor<F> for HereExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        spawn_local(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::life::Phase;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::runtime;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    /// Long enough not to end a test.
+    const LONG: Limits = Limits { header: Duration::from_secs(60), idle: Duration::from_secs(60) };
+
+    /// Runs `test` with the client's end of a connection that is answered with the request's path.
+    fn with_connection<T>(limits: Limits, life: &Life, test: impl FnOnce(DuplexStream) -> T)
+    where
+        T: Future<Output = ()>,
+    {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (client, server) = duplex(1 << 20);
+        let respond = |request: Request<Incoming>| {
+            let path = request.uri().path().to_owned();
+            ready(Response::new(Full::<Bytes>::from(path)))
+        };
+        LocalSet::new().block_on(&runtime, async {
+            let serving = spawn_local(converse(TokioIo::new(server), limits, life.clone(), respond));
+            timeout(Duration::from_secs(10), test(client)).await.expect("an end in time");
+            serving.await.expect("an end by itself");
+        });
+    }
+
+    /// Sends `sent`, ends that side, and gives what comes back.
+    async fn exchange(mut client: DuplexStream, sent: &[u8]) -> String {
+        client.write_all(sent).await.expect("sent");
+        client.shutdown().await.expect("half closed");
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.expect("responses");
+        String::from_utf8_lossy(&received).into_owned()
+    }
+
+    #[test]
+    fn rfc9112_s9_3_2_requests_sent_without_waiting_are_answered_in_order() {
+        with_connection(LONG, &Life::new(), |client| async {
+            let sent = b"GET /one HTTP/1.1\r\nhost: a\r\n\r\nGET /two HTTP/1.1\r\nhost: a\r\n\r\n";
+            let received = exchange(client, sent).await;
+            let one = received.find("\r\n\r\n/one").expect("the first response");
+            let two = received.find("\r\n\r\n/two").expect("the second response");
+            assert!(one < two, "{received}");
+        });
+    }
+
+    #[test]
+    fn http2_is_spoken_to_who_knows() {
+        with_connection(LONG, &Life::new(), |mut client| async move {
+            client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+            let mut frame = [0; 9];
+            client.read_exact(&mut frame).await.expect("a frame");
+            assert_eq!(frame[3], 4, "SETTINGS comes first (RFC 9113 section 3.4)");
+        });
+    }
+
+    #[test]
+    fn a_head_above_the_limit_is_refused() {
+        with_connection(LONG, &Life::new(), |mut client| async move {
+            let sent = [b"GET / HTTP/1.1\r\nhost: a\r\nx: ".to_vec(), vec![b'x'; HEAD_LEN_MAX]].concat();
+            client.write_all(&sent).await.expect("sent");
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.expect("a response");
+            let received = String::from_utf8_lossy(&received);
+            assert!(received.starts_with("HTTP/1.1 431 "), "{received:?}");
+        });
+    }
+
+    #[test]
+    fn a_connection_without_requests_is_closed() {
+        let short = Duration::from_millis(20);
+        let by_header = Limits { header: short, ..LONG };
+        let by_idle = Limits { idle: short, ..LONG };
+        for (limits, sent) in [
+            (by_idle, &b""[..]),
+            // Not yet known which protocol.
+            (by_idle, b"PRI * H"),
+            (by_header, b"GET / HTTP/1.1\r\nhost: "),
+            (by_idle, b"GET / HTTP/1.1\r\nhost: "),
+        ] {
+            with_connection(limits, &Life::new(), |mut client| async move {
+                client.write_all(sent).await.expect("sent");
+                let mut received = Vec::new();
+                client.read_to_end(&mut received).await.expect("the end");
+                assert!(!received.starts_with(b"HTTP/1.1 200"), "not answered");
+            });
+        }
+    }
+
+    #[test]
+    fn a_closing_server_ends_connections_between_requests() {
+        let life = Life::new();
+        let closer = life.clone();
+        with_connection(LONG, &life, |mut client| async move {
+            client.write_all(b"GET /last HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+            let mut received = vec![0; 4096];
+            let count = client.read(&mut received).await.expect("a response");
+            assert!(received[..count].ends_with(b"/last"));
+            closer.enter(Phase::Closing);
+            assert_eq!(client.read(&mut received).await.expect("the end"), 0);
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! The files that a config points at, read and checked.
+//!
+//! [`Loaded::read`] is what `serve` starts from and rereads on SIGHUP, and what `check` checks: zone
+//! files, GeoIP, tokens, and the rules that come from the config itself. Opens no socket and no state
+//! directory. Layer 8.
+
+use crate::config::{self, Config};
+use crate::control::Auth;
+use crate::geo::{CountryPoints, Geography};
+use crate::health;
+use crate::problem::Problem;
+use crate::publish::Rules;
+use crate::snapshot;
+use crate::table::Limits;
+use crate::units::BasisPoints;
+use crate::zone::{SoaSettings, ZoneSettings, Zones};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that a running server takes from files, the table apart.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Of publishing.
+    pub rules: Rules,
+    /// Where clients are.
+    pub geography: Arc<Geography>,
+    /// Static data.
+    pub zones: Arc<Zones>,
+    /// Who may call the push API.
+    pub auth: Auth,
+    /// What is odd about the files, but can be served.
+    pub warnings: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Reads what `config` points at.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(config: &Config) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let (geography, warnings) = keep(&mut problems, geography(config));
+        let zones = keep(&mut problems, zones(config));
+        let auth = keep(&mut problems, auth(config));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let geography = Arc::new(geography.unwrap_or_else(Geography::empty));
+        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, warnings })
+    }
+}
+
+/// What `result` holds; its problems are added to `problems` and nothing is kept instead.
+fn keep<T: Default>(problems: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> T {
+    result.unwrap_or_else(|found| {
+        problems.extend(found);
+        T::default()
+    })
+}
+
+/// The rules in `config`.
+pub fn rules(config: &Config) -> Rules {
+    let fraction = |share: BasisPoints| f64::from(share.get()) / 10_000.0;
+    let (dns, told, guard) = (&config.dns, &config.health, &config.table.guard);
+    Rules {
+        settings: snapshot::Settings {
+            spread_v4: dns.spread_v4,
+            spread_v6: dns.spread_v6,
+            answers_no_ecs: dns.answers_no_ecs,
+            geo_candidates: usize::from(config.geoip.candidates),
+            fail_open_below: fraction(told.fail_open_below),
+            udp_size_max: dns.edns_udp_max,
+        },
+        health: health::Settings {
+            stale_after_s: told.stale_after_s,
+            fail_open_below: fraction(told.fail_open_below),
+            fleet_fail_open_below: fraction(told.fleet_fail_open_below),
+            fleet_fail_open_min: told.fleet_fail_open_min,
+            shed_above: fraction(told.shed_above),
+            shed_full: fraction(told.shed_full),
+            ramp_s: told.ramp_s,
+        },
+        limits: Limits {
+            withdrawn_prefixes_max: guard.withdrawn_prefixes_max,
+            withdrawn_appliances_max: guard.withdrawn_appliances_max,
+            moved_addresses_max: guard.moved_addresses_max,
+        },
+    }
+}
+
+/// Reads the GeoIP files and the country points; without files there is no geography.
+///
+/// # Errors
+/// Of all files.
+fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<Problem>> {
+    let geoip = &config.geoip;
+    let mut problems = Vec::new();
+    let files: Vec<(String, Vec<u8>)> = geoip
+        .files
+        .iter()
+        .filter_map(|file| {
+            let path = config.resolve(file);
+            let bytes =
+                fs::read(&path).map_err(|error| problems.push(unreadable("geoip.files", &path, &error)));
+            Some((path.display().to_string(), bytes.ok()?))
+        })
+        .collect();
+    let points = match geoip.country_points.as_deref().map(|file| config.resolve(file)) {
+        None => Some(CountryPoints::default()),
+        Some(path) => match fs::read_to_string(&path) {
+            Err(error) => {
+                problems.push(unreadable("geoip.country_points", &path, &error));
+                None
+            }
+            Ok(text) => CountryPoints::parse(&text)
+                .map_err(|found| {
+                    let file = path.display().to_string();
+                    problems.extend(found.into_iter().map(|problem| problem.in_file(&file)));
+                })
+                .ok(),
+        },
+    };
+    let Some(points) = points.filter(|_| problems.is_empty()) else { return Err(problems) };
+    if files.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    Geography::read(&files, &points).map(|(geography, warnings)| (Some(geography), warnings))
+}
+
+/// Builds the zones, with their records' files.
+///
+/// # Errors
+/// Of all zones and files.
+fn zones(config: &Config) -> Result<Zones, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let settings: Vec<ZoneSettings> =
+        config.dns.zones.iter().map(|zone| zone_settings(config, zone, &mut problems)).collect();
+    match Zones::build(&settings) {
+        Ok(zones) if problems.is_empty() => Ok(zones),
+        Ok(_) => Err(problems),
+        Err(found) => {
+            problems.extend(found);
+            Err(problems)
+        }
+    }
+}
+
+/// One zone's settings, with the text of its file; a file that cannot be read is added to `problems`.
+fn zone_settings(config: &Config, zone: &config::Zone, problems: &mut Vec<Problem>) -> ZoneSettings {
+    let records = zone.records.as_deref().and_then(|file| {
+        let path = config.resolve(file);
+        match fs::read_to_string(&path) {
+            Ok(text) => Some((path.display().to_string(), text)),
+            Err(error) => {
+                problems.push(unreadable("dns.zone.records", &path, &error));
+                None
+            }
+        }
+    });
+    let soa = &zone.soa;
+    ZoneSettings {
+        name: zone.name.to_string(),
+        ns: zone.ns.iter().map(ToString::to_string).collect(),
+        soa: SoaSettings {
+            mname: soa.mname.to_string(),
+            rname: soa.rname.to_string(),
+            serial: soa.serial,
+            refresh_s: soa.refresh_s,
+            retry_s: soa.retry_s,
+            expire_s: soa.expire_s,
+            negative_ttl_s: soa.negative_ttl_s,
+        },
+        records,
+    }
+}
+
+/// Reads the tokens.
+///
+/// # Errors
+/// Of all token files.
+fn auth(config: &Config) -> Result<Auth, Vec<Problem>> {
+    let mut auth = Auth::loopback_only(config.control.open);
+    let mut problems = Vec::new();
+    for token in &config.control.tokens {
+        let path = config.resolve(&token.file);
+        match fs::read_to_string(&path) {
+            Err(error) => problems.push(unreadable("control.tokens", &path, &error)),
+            Ok(contents) => {
+                let name = token.file.display().to_string();
+                match auth.clone().with_token(&name, &contents, &token.may) {
+                    Ok(more) => auth = more,
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(auth) } else { Err(problems) }
+}
+
+/// A file that cannot be read.
+fn unreadable(key: &str, path: &Path, error: &std::io::Error) -> Problem {
+    Problem::at(0, key, error, "a file that can be read").in_file(path.display().to_string())
+}

@@ -1,0 +1,209 @@
+//! What the listeners count, and under which names it is shown.
+//!
+//! Every thread counts into rows of its own ([`crate::metrics`]). The packets of one transport, by
+//! [`Packet`], sum to the packets received. Layer 8.
+
+use crate::dns::Outcome;
+use crate::http::HttpOutcome;
+use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
+use crate::publish::{Publisher, Status};
+use crate::serve::answer::Mishap;
+use crate::serve::run::now;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What became of a packet: an outcome, or what kept it from having one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet {
+    /// It got to the answer.
+    Answered(Outcome),
+    /// It did not, or did not come back.
+    Lost(Mishap),
+}
+
+impl Packet {
+    /// The mishaps that are the end of a packet.
+    const LOST: [Mishap; 4] = [Mishap::Oversized, Mishap::NoPeer, Mishap::NoDestination, Mishap::Panicked];
+
+    /// All, outcomes first.
+    const EVERY: [Self; Outcome::ALL.len() + Self::LOST.len()] = {
+        let mut every = [Self::Lost(Mishap::Panicked); Outcome::ALL.len() + Self::LOST.len()];
+        let mut at = 0;
+        while at < every.len() {
+            every[at] = if at < Outcome::ALL.len() {
+                Self::Answered(Outcome::ALL[at])
+            } else {
+                Self::Lost(Self::LOST[at - Outcome::ALL.len()])
+            };
+            at += 1;
+        }
+        every
+    };
+}
+
+impl Label for Packet {
+    const ALL: &'static [Self] = &Self::EVERY;
+
+    fn index(self) -> usize {
+        match self {
+            Self::Answered(outcome) => outcome.index(),
+            Self::Lost(mishap) => Outcome::ALL.len() + mishap.index(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Answered(outcome) => outcome.label(),
+            Self::Lost(mishap) => mishap.name(),
+        }
+    }
+}
+
+impl Label for Mishap {
+    const ALL: &'static [Self] = &[
+        Self::Oversized,
+        Self::NoPeer,
+        Self::NoDestination,
+        Self::Panicked,
+        Self::NotSent,
+        Self::NotReceived,
+        Self::NotAccepted,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Oversized => "oversized",
+            Self::NoPeer => "no_peer",
+            Self::NoDestination => "no_destination",
+            Self::Panicked => "panicked",
+            Self::NotSent => "not_sent",
+            Self::NotReceived => "not_received",
+            Self::NotAccepted => "not_accepted",
+        }
+    }
+}
+
+/// Counters of all listeners.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// DNS packets over UDP.
+    pub udp: Arc<Counters<Packet>>,
+    /// DNS messages over connections.
+    pub stream: Arc<Counters<Packet>>,
+    /// What went wrong around them.
+    pub mishaps: Arc<Counters<Mishap>>,
+    /// Time of a DNS answer, sending included: the mean of each batch.
+    pub answer: Arc<Histogram>,
+    /// HTTP requests.
+    pub requests: Arc<Counters<HttpOutcome>>,
+    /// HTTP connections turned away.
+    pub refused: Arc<Counters<Unlabelled>>,
+    /// Time of an HTTP answer, without sending.
+    pub respond: Arc<Histogram>,
+}
+
+impl Meters {
+    /// Shows all of them, and the state of `publisher`. The text is made by what is returned.
+    pub fn expose(&self, publisher: Arc<Publisher>) -> impl Fn() -> String + Send + Sync + use<> {
+        let mut out = Exposition::new();
+        let udp = Arc::clone(&self.udp);
+        out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
+        let stream = Arc::clone(&self.stream);
+        out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
+        let mishaps = Arc::clone(&self.mishaps);
+        out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
+        out.histogram(
+            "steerd_dns_answer",
+            "Time of a DNS answer, the mean of its batch.",
+            self.answer.clone(),
+        );
+        let requests = Arc::clone(&self.requests);
+        out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
+        let refused = Arc::clone(&self.refused);
+        out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
+        out.histogram("steerd_http_answer", "Time of an HTTP answer.", self.respond.clone());
+        let status = Arc::new(ArcSwap::from_pointee(publisher.status(now())));
+        expose_state(&mut out, &status);
+        move || {
+            status.store(Arc::new(publisher.status(now())));
+            out.text()
+        }
+    }
+}
+
+/// Shows the publisher's state as it was last put into `status`.
+fn expose_state(out: &mut Exposition, status: &Arc<ArcSwap<Status>>) {
+    let mut gauge = |name, help, read: fn(&Status) -> f64| {
+        let status = Arc::clone(status);
+        out.gauge(name, help, move || read(&status.load()));
+    };
+    gauge("steerd_ready", "1 when there is a table.", |s| f64::from(u8::from(s.ready)));
+    gauge("steerd_table_epoch", "Epoch of the served table, 0 without one.", |s| {
+        s.epoch.unwrap_or_default() as f64
+    });
+    gauge("steerd_generation", "Number of the served generation.", |s| s.generation as f64);
+    gauge("steerd_table_age_seconds", "Time since the served table was accepted.", |s| {
+        s.table_age_s.unwrap_or_default() as f64
+    });
+    gauge("steerd_lookup_bytes", "Memory of the lookup tables.", |s| s.lookup_bytes as f64);
+    gauge("steerd_generations_retired", "Former generations that are still read.", |s| {
+        s.retired_generations as f64
+    });
+    gauge("steerd_judged_broken", "Signals that are judged broken and ignored.", |s| {
+        s.judged_broken.len() as f64
+    });
+    let counted = Arc::clone(status);
+    out.gauges("steerd_table_objects", "What is in the served table.", "kind", move || {
+        let counts = counted.load().counts;
+        [
+            ("sites", counts.sites),
+            ("clusters", counts.clusters),
+            ("appliances", counts.appliances),
+            ("services", counts.services),
+            ("routes_v4", counts.routes_v4),
+            ("routes_v6", counts.routes_v6),
+        ]
+        .map(|(kind, count)| (kind.to_owned(), count as f64))
+        .to_vec()
+    });
+    let told = Arc::clone(status);
+    out.gauges(
+        "steerd_appliances",
+        "Appliances in service, by what is believed of them.",
+        "state",
+        move || {
+            let told = told.load().health;
+            [
+                ("in_service", told.in_service),
+                ("up", told.up),
+                ("draining", told.draining),
+                ("down", told.down),
+                ("overridden", told.overridden),
+                ("heartbeat_fed", told.heartbeat_fed),
+                ("heartbeat_silent", told.heartbeat_silent),
+            ]
+            .map(|(state, count)| (state.to_owned(), f64::from(count)))
+            .to_vec()
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_of_a_packet_has_its_own_counter_and_name() {
+        for (index, packet) in Packet::ALL.iter().enumerate() {
+            assert_eq!(packet.index(), index, "{packet:?}");
+            assert_eq!(Packet::ALL.iter().filter(|other| other.name() == packet.name()).count(), 1);
+        }
+        for (index, mishap) in Mishap::ALL.iter().enumerate() {
+            assert_eq!(mishap.index(), index, "{mishap:?}");
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Sockets, threads and the life of the process: everything that waits.
+//!
+//! [`Server::start`] binds every listener before any of them answers, and starts the threads:
+//!
+//! | threads | what | made by |
+//! |---|---|---|
+//! | one a worker and DNS address | UDP, a batch at a time | [`udp`] |
+//! | one a worker | DNS over TCP, on its own runtime and sockets | `streams` |
+//! | one a worker | redirects, on its own runtime and sockets | [`http`] |
+//! | one | the push API | `control` |
+//! | two | the chores of every second | [`mod@run`] |
+//!
+//! [`node`] makes all of it from a config; [`mod@run`] adds signals and the service manager. What is
+//! answered is decided below: listeners know bytes, peers and time only. Layer 8; the only module besides
+//! `publish`, `distribution` and `cli` that reads a clock, and `udp` the only one besides `lpm` that may
+//! hold `unsafe`.
+
+mod accept;
+pub mod answer;
+pub mod bind;
+mod control;
+pub mod desk;
+mod gate;
+pub mod http;
+pub mod life;
+pub mod load;
+pub mod meters;
+pub mod node;
+pub mod run;
+mod streams;
+#[allow(unsafe_code)]
+pub mod udp;
+
+use crate::config::Config;
+use answer::MakeAnswer;
+use axum::Router;
+use bind::{BindError, Listener};
+use gate::Gate;
+use http::MakeRespond;
+use life::{Life, Phase};
+use run::Ended;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use udp::Worker;
+
+/// Connections to redirect listeners at a time, at most.
+const HTTP_OPEN_MAX: usize = 65_536;
+
+/// The part of all connections that one peer may hold, as a divisor: nobody shuts the others out.
+const PEER_SHARE: usize = 4;
+
+/// Where to listen, and with how much.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Addresses for DNS over UDP and TCP. Port 0: one that is free for both.
+    pub dns: Vec<SocketAddr>,
+    /// Threads for DNS, at least 1: of UDP for each address, and of TCP for all.
+    pub dns_workers: usize,
+    /// Connections for DNS at a time, at most.
+    pub dns_tcp_open_max: usize,
+    /// Silence after which a connection for DNS is closed.
+    pub dns_tcp_idle: Duration,
+    /// Addresses for redirects.
+    pub http: Vec<SocketAddr>,
+    /// Threads for redirects, at least 1.
+    pub http_workers: usize,
+    /// Addresses for the push API.
+    pub control: Vec<SocketAddr>,
+}
+
+/// What answers.
+pub struct Parts<D, H> {
+    /// DNS queries.
+    pub dns: D,
+    /// Requests to be redirected.
+    pub http: H,
+    /// The push API.
+    pub control: Router,
+}
+
+/// Why a server does not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener could not be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The system gives no threads, or its sockets lack what we need.
+    #[error("cannot start {what}: {source}")]
+    System {
+        /// What was to be started.
+        what: &'static str,
+        /// Why it was not.
+        source: io::Error,
+    },
+}
+
+/// A running server. Stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Addresses that answer DNS over UDP, ports resolved.
+    pub dns_udp: Vec<SocketAddr>,
+    /// Addresses that answer DNS over TCP, the same as over UDP.
+    pub dns_tcp: Vec<SocketAddr>,
+    /// Addresses that redirect, ports resolved.
+    pub http: Vec<SocketAddr>,
+    /// Addresses of the push API, ports resolved.
+    pub control: Vec<SocketAddr>,
+    /// One line a listener, for whoever started it.
+    lines: Vec<String>,
+    life: Life,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Serves what `config`, which was read from `file`, describes until a signal ends it; `announce` is
+/// told one line a listener when all of them answer.
+///
+/// # Errors
+/// Why it does not start.
+pub fn run(file: &Path, config: Config, announce: impl FnMut(&str)) -> Result<Ended, node::Failure> {
+    let drain = Duration::from_secs(u64::from(config.drain_s));
+    run::run(drain, |life| node::start(file, config, life), announce)
+}
+
+/// Listening sockets of one kind, by worker and then by address.
+type ByWorker = Vec<Vec<TcpListener>>;
+
+impl Server {
+    /// Binds everything in `layout`, then starts to answer by `parts` until `life` is closing.
+    ///
+    /// # Errors
+    /// When a listener cannot be had or the system gives no thread; then nothing runs.
+    pub fn start<D, H>(layout: &Layout, parts: Parts<D, H>, life: Life) -> Result<Self, StartError>
+    where
+        D: MakeAnswer,
+        H: MakeRespond,
+    {
+        let mut server = Self {
+            dns_udp: Vec::new(),
+            dns_tcp: Vec::new(),
+            http: Vec::new(),
+            control: Vec::new(),
+            lines: Vec::new(),
+            life,
+            threads: Vec::new(),
+        };
+        let workers = layout.dns_workers.max(1);
+        let mut dns_udp = Vec::new();
+        let mut dns_tcp: ByWorker = (0..workers).map(|_| Vec::new()).collect();
+        for addr in &layout.dns {
+            let sockets = bind::dns(*addr, workers)?;
+            server.dns_udp.push(sockets.addr);
+            server.dns_tcp.push(sockets.addr);
+            server.lines.push(line("dns udp+tcp", sockets.addr, workers));
+            for (socket, of_worker) in sockets.tcp.into_iter().zip(&mut dns_tcp) {
+                of_worker.push(socket);
+            }
+            for socket in sockets.udp {
+                let (make, life) = (parts.dns.clone(), server.life.clone());
+                dns_udp.push(Worker::new(dns_udp.len(), socket, make, life).map_err(system("a UDP worker"))?);
+            }
+        }
+        let http = server.bind_tcp(Listener::Http, &layout.http, layout.http_workers.max(1))?;
+        let control = server.bind_tcp(Listener::Control, &layout.control, 1)?;
+        // From here on everything is bound.
+        for (index, worker) in dns_udp.into_iter().enumerate() {
+            let name = format!("dns-udp-{index}");
+            let thread = thread::Builder::new().name(name).spawn(move || worker.run());
+            server.threads.push(thread.map_err(system("a UDP worker"))?);
+        }
+        server.start_streams(dns_tcp, parts.dns, layout)?;
+        server.start_http(http, parts.http)?;
+        server.start_control(control, parts.control)?;
+        Ok(server)
+    }
+
+    /// One line for each listener, that a person can read.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The phase, to be entered or asked.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// Takes nothing new, finishes what it has (at most a few seconds), and ends all threads.
+    pub fn stop(mut self) {
+        self.close();
+    }
+
+    /// Lets go of the threads: the process ends with them running.
+    pub fn abandon(mut self) {
+        self.life.enter(Phase::Closing);
+        self.threads.clear();
+    }
+
+    /// Closes and waits for all threads.
+    fn close(&mut self) {
+        self.life.enter(Phase::Closing);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread ended by a panic");
+            }
+        }
+    }
+
+    /// Binds `addrs` for TCP with a socket for each of `workers`, and remembers where.
+    fn bind_tcp(
+        &mut self,
+        listener: Listener,
+        addrs: &[SocketAddr],
+        workers: usize,
+    ) -> Result<ByWorker, StartError> {
+        let mut by_worker: ByWorker = (0..workers).map(|_| Vec::new()).collect();
+        for addr in addrs {
+            let sockets = bind::tcp(listener, *addr, workers)?;
+            let at = sockets[0].local_addr().map_err(system("a listener"))?;
+            match listener {
+                Listener::Control => self.control.push(at),
+                _ => self.http.push(at),
+            }
+            self.lines.push(line(&listener.to_string(), at, workers));
+            for (socket, of_worker) in sockets.into_iter().zip(&mut by_worker) {
+                of_worker.push(socket);
+            }
+        }
+        Ok(by_worker)
+    }
+
+    /// Starts a thread for each worker's DNS connections.
+    fn start_streams<D: MakeAnswer>(
+        &mut self,
+        by_worker: ByWorker,
+        make: D,
+        layout: &Layout,
+    ) -> Result<(), StartError> {
+        let open_max = layout.dns_tcp_open_max.max(1);
+        let gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE));
+        let idle = layout.dns_tcp_idle;
+        for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
+            let (make, gate, life) = (make.clone(), Arc::clone(&gate), self.life.clone());
+            // Numbers go on after those of the UDP workers.
+            let number = layout.dns.len() * layout.dns_workers.max(1) + index;
+            let task = move |listeners| streams::serve(number, listeners, make, idle, gate, life);
+            let thread = accept::on_thread(format!("dns-tcp-{index}"), listeners, task);
+            self.threads.push(thread.map_err(system("a TCP worker"))?);
+        }
+        Ok(())
+    }
+
+    /// Starts a thread for each worker's redirects.
+    fn start_http<H: MakeRespond>(&mut self, by_worker: ByWorker, make: H) -> Result<(), StartError> {
+        // Load balancers open many connections each, so a peer is not limited by itself.
+        let gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
+        for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
+            let (make, gate, life) = (make.clone(), Arc::clone(&gate), self.life.clone());
+            let task = move |listeners| http::serve(index, listeners, make, gate, life);
+            let thread = accept::on_thread(format!("http-{index}"), listeners, task);
+            self.threads.push(thread.map_err(system("an HTTP worker"))?);
+        }
+        Ok(())
+    }
+
+    /// Starts the push API's thread.
+    fn start_control(&mut self, by_worker: ByWorker, router: Router) -> Result<(), StartError> {
+        for listeners in by_worker.into_iter().filter(|listeners| !listeners.is_empty()) {
+            let (router, life) = (router.clone(), self.life.clone());
+            let task = move |listeners| control::serve(listeners, router, life);
+            let thread = accept::on_thread("control".to_owned(), listeners, task);
+            self.threads.push(thread.map_err(system("the push API"))?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What is said of a listener.
+fn line(what: &str, addr: SocketAddr, workers: usize) -> String {
+    match workers {
+        1 => format!("{what} {addr}"),
+        _ => format!("{what} {addr} ({workers} workers)"),
+    }
+}
+
+/// Says what an error kept from starting.
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Peer;
+    use answer::echo::{Counts, Echo};
+    use axum::Extension;
+    use axum::routing::get;
+    use http::Respond;
+    use http_body_util::Full;
+    use hyper::body::{Bytes, Incoming};
+    use hyper::{Request, Response};
+    use std::io::{Read, Write};
+    use std::net::{TcpStream, UdpSocket};
+
+    /// Answers every request with the peer's address.
+    #[derive(Clone)]
+    struct TellPeer;
+
+    impl MakeRespond for TellPeer {
+        type Respond = Self;
+
+        fn make(&self, _index: usize) -> Self {
+            Self
+        }
+    }
+
+    impl Respond for TellPeer {
+        fn respond(&self, peer: SocketAddr, _: &Request<Incoming>) -> Response<Full<Bytes>> {
+            Response::new(peer.to_string().into())
+        }
+    }
+
+    /// A server of echoes with two workers on `dns` and loopback ports for the rest.
+    fn start(dns: SocketAddr) -> Result<Server, StartError> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let layout = Layout {
+            dns: vec![dns],
+            dns_workers: 2,
+            dns_tcp_open_max: 2,
+            dns_tcp_idle: Duration::from_secs(10),
+            http: vec![any],
+            http_workers: 2,
+            control: vec![any],
+        };
+        let tell = |Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() };
+        let parts = Parts {
+            dns: Echo::counted(&Counts::default()),
+            http: TellPeer,
+            control: Router::new().route("/peer", get(tell)),
+        };
+        Server::start(&layout, parts, Life::new())
+    }
+
+    /// A connection that waits at most five seconds.
+    fn connect(addr: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(addr).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        stream
+    }
+
+    /// Asks `addr` over HTTP; the body, and the address it was asked from.
+    fn fetch(addr: SocketAddr, path: &str) -> (String, String) {
+        let mut stream = connect(addr);
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        let body = response.split_once("\r\n\r\n").expect("a head and a body").1;
+        (body.to_owned(), stream.local_addr().expect("connected").to_string())
+    }
+
+    #[test]
+    fn every_listener_answers_until_the_server_stops() {
+        let server = start(SocketAddr::from(([127, 0, 0, 1], 0))).expect("free ports");
+        assert_eq!(server.dns_udp, server.dns_tcp);
+        let (dns, http, control) = (server.dns_udp[0], server.http[0], server.control[0]);
+        assert_eq!(
+            server.lines(),
+            [
+                format!("dns udp+tcp {dns} (2 workers)"),
+                format!("http {http} (2 workers)"),
+                format!("control {control}"),
+            ]
+        );
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        client.send_to(b"udp", dns).expect("sent");
+        let mut buffer = [0; 64];
+        assert_eq!(client.recv_from(&mut buffer).expect("a reply"), (5, dns));
+        let mut stream = connect(dns);
+        stream.write_all(b"\0\x03tcp").expect("sent");
+        stream.read_exact(&mut buffer[..7]).expect("a reply");
+        assert_eq!(&buffer[..7], b"\0\x05retcp");
+        for (addr, path) in [(http, "/"), (control, "/peer")] {
+            let (body, from) = fetch(addr, path);
+            assert_eq!(body, from);
+        }
+        server.stop();
+        assert_eq!(stream.read(&mut buffer).expect("the end"), 0);
+        for addr in [dns, http, control] {
+            assert!(TcpStream::connect(addr).is_err(), "{addr} still listens");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_starts_nothing() {
+        let first = start(SocketAddr::from(([127, 0, 0, 1], 0))).expect("free ports");
+        let error = start(first.dns_udp[0]).expect_err("a port that is taken");
+        assert!(error.to_string().starts_with("dns udp 127.0.0.1:"), "{error}");
+    }
+
+    #[test]
+    fn too_many_connections_are_closed_at_once() {
+        let server = start(SocketAddr::from(([127, 0, 0, 1], 0))).expect("free ports");
+        let mut streams: Vec<TcpStream> = (0..2).map(|_| connect(server.dns_tcp[0])).collect();
+        let mut buffer = [0; 8];
+        for stream in &mut streams {
+            stream.write_all(b"\0\x01x").expect("sent");
+            stream.read_exact(&mut buffer[..5]).expect("a reply");
+        }
+        let mut third = connect(server.dns_tcp[0]);
+        assert!(matches!(third.read(&mut buffer), Ok(0) | Err(_)), "turned away");
+    }
+}

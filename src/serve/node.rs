@@ -1,0 +1,446 @@
+//! A node from its config: everything wired together.
+//!
+//! [`start`] reads what the config points at, opens the state directory, offers the table file,
+//! and starts a [`Server`]; [`Node`] is what keeps being done beside answering. What a reload may change
+//! is replaced where it is used; listeners, threads and the state directory need a restart, and a
+//! reload that would change them says so. A reload that fails changes nothing. Layer 8.
+
+use crate::config::Config;
+use crate::control::{self, Audit, Auth, ControlState};
+use crate::distribution::file::TableFile;
+use crate::geo::Geography;
+use crate::http;
+use crate::problem::Problem;
+use crate::publish::store::Store;
+use crate::publish::{Publisher, PushReport, Refusal};
+use crate::serve::desk::Desks;
+use crate::serve::life::Life;
+use crate::serve::load::Loaded;
+use crate::serve::meters::Meters;
+use crate::serve::run::{Chores, now};
+use crate::serve::{Layout, Parts, Server, StartError};
+use crate::units::UnixMs;
+use arc_swap::ArcSwap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// Problems that a reload logs, at most.
+const LOGGED_MAX: usize = 20;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The config, or what it points at, is wrong.
+    #[error("{} problems, the first: {}", .0.len(), .0.first().map(ToString::to_string).unwrap_or_default())]
+    Invalid(Vec<Problem>),
+    /// The state directory cannot be used.
+    #[error("table.state_dir {path}: {source}")]
+    State {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A listener could not be had, or the system gives no threads.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Signals cannot be handled.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What a running node is made of, listeners apart.
+pub struct Node {
+    /// The config file, to be read again.
+    file: PathBuf,
+    /// As it was read last.
+    config: Mutex<Config>,
+    publisher: Arc<Publisher>,
+    control: Arc<ControlState>,
+    redirects: Arc<ArcSwap<http::Settings>>,
+    table: Mutex<Option<TableFile>>,
+}
+
+/// Reads the config in `file`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_config(file: &Path) -> Result<Config, Vec<Problem>> {
+    let name = file.display().to_string();
+    match fs::read_to_string(file) {
+        Ok(text) => Config::parse(&name, &text),
+        Err(error) => Err(vec![Problem::at(0, "", error, "a file that can be read").in_file(name)]),
+    }
+}
+
+/// Starts the node that `config`, which was read from `file`, describes. When it returns, every
+/// listener answers.
+///
+/// # Errors
+/// When anything is wrong; then nothing runs.
+pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores), Failure> {
+    let loaded = Loaded::read(&config).map_err(Failure::Invalid)?;
+    for warning in loaded.warnings.iter().take(LOGGED_MAX) {
+        tracing::warn!(%warning, "config");
+    }
+    let publisher = Arc::new(open_publisher(&config, &loaded)?);
+    let table = config.table.file.as_deref();
+    let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
+    let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
+    let meters = Arc::new(Meters::default());
+    let render = meters.expose(Arc::clone(&publisher));
+    let layout = Layout::of(&config);
+    let desks = Desks { publisher: Arc::clone(&publisher), redirects: Arc::clone(&redirects), meters };
+    let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
+        let reloader = node.clone();
+        let reload = move |force| match reloader.upgrade() {
+            Some(node) => node.reload_data(force, now()),
+            None => Err(Refusal::Busy),
+        };
+        let control = ControlState {
+            publisher: Arc::clone(&publisher),
+            auth: ArcSwap::from_pointee(loaded.auth),
+            audit: Arc::new(Audit::new()),
+            clock: now,
+            render_metrics: Arc::new(render),
+            reload: Arc::new(reload),
+            take_key: http::content_key,
+            is_draining: Arc::clone(life.is_draining()),
+            body_octets_max: config.control.body_octets_max(),
+            node: host_name(),
+        };
+        Node {
+            file: file.to_owned(),
+            config: Mutex::new(config),
+            publisher,
+            control: Arc::new(control),
+            redirects,
+            table: Mutex::new(table),
+        }
+    });
+    // Served from the first answer on, if there is nothing newer in the state directory.
+    node.watch(now());
+    let control = control::router(Arc::clone(&node.control));
+    let server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    Ok((server, node.chores()))
+}
+
+impl Node {
+    /// What is to be done for it.
+    fn chores(self: Arc<Self>) -> Chores {
+        let (ticking, watching) = (Arc::clone(&self.publisher), Arc::clone(&self));
+        Chores {
+            tick: Box::new(move |now| ticking.tick(now)),
+            watch: Box::new(move |now| watching.watch(now)),
+            reload: Box::new(move |now| self.reload(now)),
+        }
+    }
+
+    /// Looks at the table file.
+    fn watch(&self, now: UnixMs) {
+        if let Some(table) = locked(&self.table).as_mut() {
+            // It logs what came of it.
+            table.poll(&self.publisher, now);
+        }
+    }
+
+    /// Reads the config and what it points at again (SIGHUP).
+    fn reload(&self, now: UnixMs) {
+        let read =
+            read_config(&self.file).and_then(|config| Loaded::read(&config).map(|loaded| (config, loaded)));
+        let (config, loaded) = match read {
+            Ok(read) => read,
+            Err(problems) => {
+                tracing::error!(problems = problems.len(), "not reloaded: the config is not valid");
+                for problem in problems.iter().take(LOGGED_MAX) {
+                    tracing::error!(%problem, "config");
+                }
+                return;
+            }
+        };
+        for warning in loaded.warnings.iter().take(LOGGED_MAX) {
+            tracing::warn!(%warning, "config");
+        }
+        if let Err(refusal) = self.publisher.reconfigure(loaded.rules, loaded.zones, now) {
+            tracing::error!(%refusal, "not reloaded");
+            return;
+        }
+        self.control.auth.store(Arc::new(loaded.auth));
+        self.redirects.store(Arc::new(http::Settings::from(&config.http)));
+        self.replace_table_file(&config);
+        match self.reload_geography(loaded.geography, false, now) {
+            Err(refusal) => tracing::error!(%refusal, "GeoIP is not reloaded; the rest is"),
+            Ok(_) => tracing::info!("reloaded"),
+        }
+        let mut before = locked(&self.config);
+        if needs_restart(&before, &config) {
+            tracing::warn!("listeners, workers or the state directory have changed: restart to use them");
+        }
+        *before = config;
+    }
+
+    /// Watches another table file, if the config names another one.
+    fn replace_table_file(&self, config: &Config) {
+        let path = config.table.file.as_deref().map(|file| config.resolve(file));
+        let mut table = locked(&self.table);
+        if table.as_ref().map(TableFile::path) != path.as_deref() {
+            *table = path.map(|path| TableFile::new(path, config.control.body_octets_max()));
+        }
+    }
+
+    /// Serves with `geography`, if it is another one.
+    ///
+    /// # Errors
+    /// Those of the publisher.
+    fn reload_geography(
+        &self,
+        geography: Arc<Geography>,
+        force: bool,
+        now: UnixMs,
+    ) -> Result<Option<PushReport>, Refusal> {
+        if geography.digest == self.publisher.load().geography().digest {
+            return Ok(None);
+        }
+        self.publisher.reload_geography(geography, force, now).map(Some)
+    }
+
+    /// Reads the GeoIP files and the table file again, as the push API asks.
+    ///
+    /// # Errors
+    /// Those of the publisher, and of the files.
+    fn reload_data(&self, force: bool, now: UnixMs) -> Result<PushReport, Refusal> {
+        let config = locked(&self.config).clone();
+        let loaded = Loaded::read(&config).map_err(Refusal::Invalid)?;
+        let report = self.reload_geography(loaded.geography, force, now)?;
+        match (locked(&self.table).as_mut(), report) {
+            (Some(table), _) => table.reload(&self.publisher, force, now),
+            (None, Some(report)) => Ok(report),
+            (None, None) => {
+                let problem = Problem::at(0, "table.file", "no file, and GeoIP as before", "something new");
+                Err(Refusal::Invalid(vec![problem]))
+            }
+        }
+    }
+}
+
+impl Layout {
+    /// As `config` says.
+    pub fn of(config: &Config) -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self {
+            dns: config.dns.listen.clone(),
+            dns_workers: config.dns.workers.count(cores),
+            dns_tcp_open_max: config.dns.tcp_connections_max as usize,
+            dns_tcp_idle: Duration::from_secs(u64::from(config.dns.tcp_idle_s)),
+            http: config.http.listen.iter().map(|listen| listen.addr).collect(),
+            http_workers: config.http.workers.count(cores),
+            control: config.control.listen.clone(),
+        }
+    }
+}
+
+/// Opens the state directory, and a publisher with what is in it.
+///
+/// # Errors
+/// When the directory cannot be used.
+fn open_publisher(config: &Config, loaded: &Loaded) -> Result<Publisher, Failure> {
+    let path = config.resolve(&config.table.state_dir);
+    let keep = config.table.keep as usize;
+    let (store, recovered) =
+        Store::open(&path, keep).map_err(|source| Failure::State { path: path.clone(), source })?;
+    let (geography, zones) = (Arc::clone(&loaded.geography), Arc::clone(&loaded.zones));
+    let (publisher, warnings) =
+        Publisher::open(loaded.rules.clone(), store, recovered, geography, zones, now());
+    for warning in warnings {
+        tracing::warn!(dir = %path.display(), %warning, "state");
+    }
+    Ok(publisher)
+}
+
+/// Whether `after` asks for what only a restart brings.
+fn needs_restart(before: &Config, after: &Config) -> bool {
+    before.dns.listen != after.dns.listen
+        || before.dns.workers != after.dns.workers
+        || before.dns.tcp_connections_max != after.dns.tcp_connections_max
+        || before.dns.tcp_idle_s != after.dns.tcp_idle_s
+        || before.http.listen != after.http.listen
+        || before.http.workers != after.http.workers
+        || before.control.listen != after.control.listen
+        || before.control.body_max_mb != after.control.body_max_mb
+        || before.table.state_dir != after.table.state_dir
+        || before.table.keep != after.table.keep
+        || before.log != after.log
+}
+
+/// The machine's name, for people who look at several.
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "steerd".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The content of `mutex`, which a panic leaves as it was.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream, UdpSocket};
+    use std::sync::atomic::Ordering;
+    use tempfile::TempDir;
+
+    /// A table of one appliance at 192.0.2.`host`, for 127.0.0.0/8.
+    fn table(epoch: u64, host: u8) -> String {
+        format!(
+            r#"{{"table":{{"format":1,"epoch":{epoch},"source":"test"}}}}
+{{"site":{{"code":"ams1","lat":52.3,"lon":4.8,"name":"Amsterdam"}}}}
+{{"cluster":{{"name":"ams1-a","site":"ams1","class":"transit"}}}}
+{{"appliance":{{"name":"a1","cluster":"ams1-a","ipv4":"192.0.2.{host}","hostname":"a1.cdn.example","capacity_mbps":1000,"status":"active"}}}}
+{{"service":{{"name":"video.cdn.example","ttl_s":30}}}}
+{{"route":{{"prefix":"127.0.0.0/8","via":[{{"cluster":"ams1-a"}}]}}}}
+"#
+        )
+    }
+
+    /// A config of all listeners on free ports, with `extra` lines in `[dns]`.
+    fn config(extra: &str) -> String {
+        format!(
+            r#"[dns]
+listen = ["127.0.0.1:0"]
+workers = 2
+{extra}
+[[dns.zone]]
+name = "cdn.example"
+ns = ["ns1.other.example"]
+[http]
+listen = ["127.0.0.1:0"]
+workers = 1
+[control]
+listen = "127.0.0.1:0"
+[table]
+file = "table.ndjson"
+state_dir = "state"
+"#
+        )
+    }
+
+    /// Starts a node in a directory of its own.
+    fn start_node() -> (TempDir, Server, Chores) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("steerd.toml");
+        fs::write(&file, config("")).expect("written");
+        fs::write(dir.path().join("table.ndjson"), table(1, 10)).expect("written");
+        let config = read_config(&file).expect("valid");
+        let (server, chores) = start(&file, config, Life::new()).expect("a node");
+        (dir, server, chores)
+    }
+
+    /// A query for the A records of video.cdn.example.
+    const QUERY: &[u8] = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x05video\x03cdn\x07example\0\0\x01\0\x01";
+
+    /// The last octets of the reply over UDP, which are an address.
+    fn ask(to: SocketAddr) -> [u8; 4] {
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        client.send_to(QUERY, to).expect("sent");
+        let mut reply = [0; 512];
+        let len = client.recv(&mut reply).expect("a reply");
+        assert_eq!((&reply[..2], reply[3] & 15), (&QUERY[..2], 0), "{:?}", &reply[..len]);
+        reply[len - 4..len].try_into().expect("four octets")
+    }
+
+    /// The response to a request for `path` of `host`.
+    fn fetch(addr: SocketAddr, host: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(addr).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        response
+    }
+
+    #[test]
+    fn a_node_serves_its_table_file_over_every_listener() {
+        let (_dir, server, _chores) = start_node();
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 10]);
+        let mut stream = TcpStream::connect(server.dns_tcp[0]).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let framed = [&[0, QUERY.len() as u8], QUERY].concat();
+        stream.write_all(&framed).expect("sent");
+        let mut len = [0; 2];
+        stream.read_exact(&mut len).expect("a length");
+        let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
+        stream.read_exact(&mut reply).expect("a reply");
+        assert!(reply.ends_with(&[192, 0, 2, 10]), "{reply:?}");
+        let redirect = fetch(server.http[0], "video.cdn.example", "/a/b?c=d");
+        assert!(redirect.starts_with("HTTP/1.1 302 "), "{redirect}");
+        assert!(redirect.contains("a1.cdn.example/a/b?c=d"), "{redirect}");
+        let metrics = fetch(server.control[0], "localhost", "/metrics");
+        for line in [
+            "steerd_dns_udp_packets_total{outcome=\"steered\"} 1",
+            "steerd_dns_stream_messages_total{outcome=\"steered\"} 1",
+            "steerd_http_requests_total{outcome=\"redirected\"} 1",
+            "steerd_table_epoch 1.0",
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_followed_and_a_bad_config_changes_nothing() {
+        let (dir, server, mut chores) = start_node();
+        let file = dir.path().join("steerd.toml");
+        fs::write(&file, "[dns]\nlisten = 5").expect("written");
+        (chores.reload)(now());
+        fs::write(dir.path().join("table.ndjson"), table(2, 11)).expect("written");
+        // Once to see that it changed, once to see that it does so no more.
+        (chores.watch)(now());
+        (chores.watch)(now());
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 11]);
+        fs::write(&file, config("edns_udp_max = 1400").replace("cdn.example", "new.example"))
+            .expect("written");
+        (chores.reload)(now());
+        (chores.tick)(now());
+        // The service is in no zone any more.
+        let client = UdpSocket::bind("127.0.0.1:0").expect("a client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        client.send_to(QUERY, server.dns_udp[0]).expect("sent");
+        let mut reply = [0; 512];
+        client.recv(&mut reply).expect("a reply");
+        assert_eq!(reply[3] & 15, 5, "REFUSED");
+    }
+
+    #[test]
+    fn ruling_27_a_draining_node_is_not_ready_and_answers() {
+        let (_dir, server, _chores) = start_node();
+        let ready = |server: &Server| fetch(server.control[0], "localhost", "/readyz");
+        assert!(ready(&server).starts_with("HTTP/1.1 200 "));
+        server.life().enter(crate::serve::life::Phase::Draining);
+        assert!(server.life().is_draining().load(Ordering::Relaxed));
+        assert!(ready(&server).starts_with("HTTP/1.1 503 "));
+        assert_eq!(ask(server.dns_udp[0]), [192, 0, 2, 10]);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_the_files_is_told_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("steerd.toml");
+        let text = config("").replace("ns = [", "records = \"no.zone\"\nns = [")
+            + "[geoip]\nfiles = [\"no.mmdb\"]\n";
+        fs::write(&file, text).expect("written");
+        let config = read_config(&file).expect("valid by itself");
+        let problems = Loaded::read(&config).expect_err("files that are not there");
+        let keys: Vec<_> = problems.iter().map(|problem| problem.key.to_string()).collect();
+        assert_eq!(keys, ["geoip.files", "dns.zone.records"]);
+    }
+}
