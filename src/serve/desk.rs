@@ -4,7 +4,7 @@
 //! batch or a request at a time, and passes it down. Layer 8.
 
 use crate::dns::{self, Answered, Transport};
-use crate::fleet::Scheme;
+use crate::fleet::{Scheme, ServiceId};
 use crate::http::{self, Head, HttpOutcome};
 use crate::metrics::{HistogramWriter, Unlabelled, Writer};
 use crate::publish::Publisher;
@@ -12,6 +12,7 @@ use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet};
 use crate::snapshot::Snapshot;
+use crate::steer::{Choice, Match};
 use arc_swap::{ArcSwap, Guard};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -20,6 +21,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// What all threads share.
@@ -31,6 +33,27 @@ pub struct Desks {
     pub redirects: Arc<ArcSwap<http::Settings>>,
     /// Counters.
     pub meters: Arc<Meters>,
+    /// Numbers given to threads, so that each counts answers in a row of its own.
+    pub threads: Arc<AtomicUsize>,
+}
+
+/// Counts the decisions of one thread.
+struct DecisionCounter {
+    /// The thread's number.
+    thread: usize,
+    decisions: Writer<Match>,
+}
+
+impl DecisionCounter {
+    fn new(desks: &Desks) -> Self {
+        let thread = desks.threads.fetch_add(1, Ordering::Relaxed);
+        Self { thread, decisions: desks.meters.decisions.writer() }
+    }
+
+    fn count(&self, world: &Snapshot, service: ServiceId, choice: &Choice) {
+        self.decisions.count(choice.matched());
+        world.count_answer(self.thread, service, choice.cluster());
+    }
 }
 
 /// Answers DNS for one thread.
@@ -41,6 +64,7 @@ pub struct DnsDesk {
     stream: Writer<Packet>,
     mishaps: Writer<Mishap>,
     times: HistogramWriter,
+    decided: DecisionCounter,
     /// When the batch began.
     began: Instant,
     /// The transport of the query being answered.
@@ -65,6 +89,7 @@ impl MakeAnswer for Desks {
             stream: meters.stream.writer(),
             mishaps: meters.mishaps.writer(),
             times: meters.answer.writer(),
+            decided: DecisionCounter::new(self),
             began: Instant::now(),
             transport: Transport::Udp,
         }
@@ -101,6 +126,9 @@ impl Answer for DnsDesk {
         let Answered { outcome, len } =
             dns::answer(world, &mut self.scratch, peer.ip(), transport, query, out);
         self.end(Packet::Answered(outcome), 1);
+        if let Some((service, choice)) = self.scratch.decided() {
+            self.decided.count(world, service, &choice);
+        }
         len
     }
 
@@ -132,6 +160,7 @@ pub struct HttpDesk {
     requests: Writer<HttpOutcome>,
     refused: Writer<Unlabelled>,
     times: HistogramWriter,
+    decided: DecisionCounter,
 }
 
 impl fmt::Debug for HttpDesk {
@@ -152,6 +181,7 @@ impl MakeRespond for Desks {
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
             times: meters.respond.writer(),
+            decided: DecisionCounter::new(self),
         }
     }
 }
@@ -171,6 +201,9 @@ impl Respond for HttpDesk {
         let settings = self.settings.load();
         let answer = http::respond(&world, &settings, &mut self.scratch.borrow_mut(), &head);
         self.requests.count(answer.outcome);
+        if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
+            self.decided.count(&world, service, choice);
+        }
         self.times.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
         answer.response.map(Full::new)
     }

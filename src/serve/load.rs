@@ -10,6 +10,7 @@ use crate::geo::{CountryPoints, Geography};
 use crate::health;
 use crate::problem::Problem;
 use crate::publish::Rules;
+use crate::serve::Layout;
 use crate::snapshot;
 use crate::table::Limits;
 use crate::units::BasisPoints;
@@ -86,6 +87,7 @@ pub fn rules(config: &Config) -> Rules {
             withdrawn_appliances_max: guard.withdrawn_appliances_max,
             moved_addresses_max: guard.moved_addresses_max,
         },
+        workers: Layout::of(config).threads(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
 use crate::publish::{Publisher, Status};
 use crate::serve::answer::Mishap;
 use crate::serve::run::now;
+use crate::steer::Match;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -104,6 +105,8 @@ pub struct Meters {
     pub refused: Arc<Counters<Unlabelled>>,
     /// Time of an HTTP answer, without sending.
     pub respond: Arc<Histogram>,
+    /// Decisions, by what put whoever serves on the list.
+    pub decisions: Arc<Counters<Match>>,
 }
 
 impl Meters {
@@ -126,6 +129,17 @@ impl Meters {
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
         out.histogram("steerd_http_answer", "Time of an HTTP answer.", self.respond.clone());
+        let decisions = Arc::clone(&self.decisions);
+        out.counters(
+            "steerd_decisions",
+            "Decisions, by what put whoever serves on the list.",
+            "match",
+            decisions,
+        );
+        let services = Arc::clone(&publisher.answers().services);
+        out.tallies("steerd_service_answers", "Answers, by service.", "service", services);
+        let clusters = Arc::clone(&publisher.answers().clusters);
+        out.tallies("steerd_cluster_answers", "Answers, by the cluster that serves.", "cluster", clusters);
         let status = Arc::new(ArcSwap::from_pointee(publisher.status(now())));
         expose_state(&mut out, &status);
         move || {

@@ -94,7 +94,12 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let meters = Arc::new(Meters::default());
     let render = meters.expose(Arc::clone(&publisher));
     let layout = Layout::of(&config);
-    let desks = Desks { publisher: Arc::clone(&publisher), redirects: Arc::clone(&redirects), meters };
+    let desks = Desks {
+        publisher: Arc::clone(&publisher),
+        redirects: Arc::clone(&redirects),
+        meters,
+        threads: Arc::default(),
+    };
     let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
         let reloader = node.clone();
         let reload = move |force| match reloader.upgrade() {
@@ -240,6 +245,11 @@ impl Layout {
             http_workers: config.http.workers.count(cores),
             control: config.control.listen.clone(),
         }
+    }
+
+    /// Threads that answer: UDP for each address, TCP, and redirects.
+    pub fn threads(&self) -> usize {
+        self.dns.len() * self.dns_workers + self.dns_workers + self.http_workers
     }
 }
 

@@ -287,15 +287,16 @@ pub struct AnswerTally {
 #[derive(Debug)]
 pub struct AnswerTallies {
     /// By service.
-    pub services: Tallies,
+    pub services: Arc<Tallies>,
     /// By cluster.
-    pub clusters: Tallies,
+    pub clusters: Arc<Tallies>,
 }
 
 impl AnswerTallies {
     /// For workers 0 to `workers` - 1.
     pub fn new(workers: usize) -> Self {
-        Self { services: Tallies::new(workers), clusters: Tallies::new(workers) }
+        let tallies = || Arc::new(Tallies::new(workers));
+        Self { services: tallies(), clusters: tallies() }
     }
 
     /// For a table that begins to be served.
