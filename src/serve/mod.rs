@@ -330,6 +330,16 @@ mod tests {
 
     /// A server of echoes with two workers on `dns` and loopback ports for the rest.
     fn start(dns: SocketAddr) -> Result<Server, StartError> {
+        start_with(dns, Life::new())
+    }
+
+    /// A server of echoes on free ports of loopback.
+    pub(super) fn start_echo(life: Life) -> Result<Server, StartError> {
+        start_with(SocketAddr::from(([127, 0, 0, 1], 0)), life)
+    }
+
+    /// A server of echoes on `dns`, of that phase.
+    fn start_with(dns: SocketAddr, life: Life) -> Result<Server, StartError> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let layout = Layout {
             dns: vec![dns],
@@ -346,7 +356,7 @@ mod tests {
             http: TellPeer,
             control: Router::new().route("/peer", get(tell)),
         };
-        Server::start(&layout, parts, Life::new())
+        Server::start(&layout, parts, life)
     }
 
     /// A connection that waits at most five seconds.

@@ -70,7 +70,10 @@ pub fn run<E: From<io::Error>>(
         life.enter(Phase::Draining);
         tokio::select! {
             biased;
-            () = signals.end() => return Ok(Ended::AtOnce),
+            () = signals.end() => {
+                server.abandon();
+                return Ok(Ended::AtOnce);
+            }
             () = sleep(drain) => {}
         }
         life.enter(Phase::Closing);
@@ -194,8 +197,56 @@ fn notify_reloading() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::tests::start_echo;
+    use std::process::{self, Command};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Sends this process a signal.
+    fn send(signal: &str) {
+        let status = Command::new("kill").args([signal, &process::id().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "{signal}");
+    }
+
+    /// Runs a server of echoes that drains for `drain`, and sends `signals` once it answers, each
+    /// when the one before has been noticed. Says how it ended and how often it was reloaded.
+    fn run_and_send(drain: Duration, signals: &'static [&'static str]) -> (Ended, usize) {
+        let reloads = Arc::new(AtomicUsize::new(0));
+        let (of_chore, of_sender) = (Arc::clone(&reloads), Arc::clone(&reloads));
+        let (ready, is_ready) = mpsc::channel();
+        let (give_life, take_life) = mpsc::channel::<Life>();
+        let sender = thread::spawn(move || {
+            let life = take_life.recv().expect("a life");
+            is_ready.recv().expect("a listener");
+            for signal in signals {
+                let before = of_sender.load(Ordering::Acquire);
+                send(signal);
+                let is_noticed = || {
+                    life.is_draining().load(Ordering::Acquire) || of_sender.load(Ordering::Acquire) > before
+                };
+                while !is_noticed() {
+                    thread::yield_now();
+                }
+            }
+        });
+        let start = |life: Life| {
+            give_life.send(life.clone()).expect("the sender waits");
+            let reload = Box::new(move |_| _ = of_chore.fetch_add(1, Ordering::AcqRel));
+            let chores = Chores { tick: Box::new(|_| {}), watch: Box::new(|_| {}), reload };
+            Ok::<_, io::Error>((start_echo(life).map_err(io::Error::other)?, chores))
+        };
+        let ended = run(drain, start, |_| _ = ready.send(())).expect("a run");
+        sender.join().expect("all signals sent");
+        (ended, reloads.load(Ordering::Acquire))
+    }
+
+    /// One test, because all runs of a process hear all its signals.
+    #[test]
+    fn ruling_27_signals_reload_drain_and_end_at_once() {
+        let short = Duration::from_millis(20);
+        assert_eq!(run_and_send(short, &["-HUP", "-TERM"]), (Ended::Drained, 1));
+        assert_eq!(run_and_send(Duration::from_secs(600), &["-INT", "-TERM"]), (Ended::AtOnce, 0));
+    }
 
     #[test]
     fn chores_survive_a_panic_and_end_when_nobody_can_ask() {

@@ -9,7 +9,7 @@
 //! `MessageResponse` and encodes it anew, without our options and limits); queries that hickory's
 //! decoder does not take are answered FORMERR without asking us (an unknown ECS family among them, and
 //! then without OPT); it writes two log lines a query; and it accepts any number of connections.
-//! Its decoder checks every reply of ours in tests instead.
+//! Its decoder reads our replies in tests, as a second opinion.
 //!
 //! Queries of a connection may be sent without waiting (RFC 7766 section 6.2.1.1); they are answered
 //! one by one, in their order. Layer 8. Tests: below.
