@@ -54,6 +54,11 @@ impl CountryPoints {
         if problems.is_empty() { Ok(Self { points }) } else { Err(problems) }
     }
 
+    /// The points that come with the program: `data/country_points.csv`.
+    pub fn built_in() -> Self {
+        Self::parse(include_str!("../../data/country_points.csv")).unwrap_or_default()
+    }
+
     /// The point of `country`; `None` when the table has none.
     pub fn get(&self, country: Country) -> Option<Point> {
         self.points.get(&country).copied()
@@ -88,6 +93,11 @@ fn read_line(number: u64, line: &str) -> Result<(Country, Point), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_built_in_points_are_good() {
+        assert!(CountryPoints::built_in().count() > 240);
+    }
 
     fn check(text: &str, expected: Result<usize, &[&str]>) {
         let found = CountryPoints::parse(text).map(|p| p.count());

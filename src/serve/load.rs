@@ -109,7 +109,7 @@ fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<P
         })
         .collect();
     let points = match geoip.country_points.as_deref().map(|file| config.resolve(file)) {
-        None => Some(CountryPoints::default()),
+        None => Some(CountryPoints::built_in()),
         Some(path) => match fs::read_to_string(&path) {
             Err(error) => {
                 problems.push(unreadable("geoip.country_points", &path, &error));
