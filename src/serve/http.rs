@@ -172,7 +172,8 @@ fn builder(limits: Limits) -> auto::Builder<HereExecutor> {
         // Not `pipeline_flush`: it keeps responses back while the start of a further request is read.
         .max_buf_size(HEAD_LEN_MAX)
         // A client that has sent its last request may close its side and still read the response.
-        .half_close(true);
+        .half_close(true)
+        .title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())
