@@ -45,11 +45,13 @@ struct DecisionCounter {
 }
 
 impl DecisionCounter {
+    /// That of the next thread.
     fn new(desks: &Desks) -> Self {
         let thread = desks.threads.fetch_add(1, Ordering::Relaxed);
         Self { thread, decisions: desks.meters.decisions.writer() }
     }
 
+    /// Counts `choice`, made for `service` of `world`.
     fn count(&self, world: &Snapshot, service: ServiceId, choice: &Choice) {
         self.decisions.count(choice.matched());
         world.count_answer(self.thread, service, choice.cluster());

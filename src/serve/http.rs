@@ -6,7 +6,7 @@
 //!
 //! hyper's own timeouts leave gaps: nothing limits how long a connection takes to show which protocol
 //! it speaks, nor a header block of HTTP/2, nor a response that the client does not read. So
-//! a connection on which no request came to its end for [`Limits::idle`] is closed, whatever it does.
+//! a connection on which no request came to its end for `Limits::idle` is closed, whatever it does.
 //! Layer 8. Tests: below.
 
 use crate::serve::accept::accept;

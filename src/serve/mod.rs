@@ -15,6 +15,8 @@
 //! `publish`, `distribution` and `cli` that reads a clock, and `udp` the only one besides `lpm` that may
 //! hold `unsafe`.
 
+#![allow(clippy::disallowed_methods, reason = "sockets and threads live by the clock")]
+
 mod accept;
 pub mod answer;
 pub mod bind;

@@ -273,7 +273,7 @@ impl Batch {
     fn header(&self, slot: usize) -> &libc::mmsghdr {
         assert!(slot < BATCH, "a slot of the batch");
         // SAFETY: `slot` < `BATCH`; the header is initialised, and written only under `&mut self`.
-        unsafe { &*(&raw const (*self.arena.as_ptr()).received[slot]) }
+        unsafe { &(*self.arena.as_ptr()).received[slot] }
     }
 
     /// The address of the peer in `slot`; `None` where it is of no Internet family.
@@ -310,7 +310,7 @@ impl Batch {
             let mut message = libc::CMSG_FIRSTHDR(header);
             while let Some(found) = message.as_ref() {
                 let data = libc::CMSG_DATA(message);
-                let holds = |len: usize| found.cmsg_len as usize >= libc::CMSG_LEN(len as _) as usize;
+                let holds = |len: usize| found.cmsg_len >= libc::CMSG_LEN(len as _) as _;
                 match (found.cmsg_level, found.cmsg_type) {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
                         return Some(Destination::V4(data.cast::<libc::in_pktinfo>().read_unaligned()));

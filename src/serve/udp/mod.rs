@@ -3,7 +3,7 @@
 //! A [`Worker`] receives a batch, begins it once (that is where the snapshot is loaded), answers each
 //! datagram from bytes to bytes, and sends the batch. It allocates nothing, takes no lock, reads no
 //! clock and writes no log for a query. What answers is an [`Answer`], made by the worker's thread.
-//! [`batch`] owns the system calls, and all `unsafe`.
+//! `batch` owns the system calls, and all `unsafe`.
 //!
 //! A query that makes the answer panic costs that one query: the worker counts it and goes on with
 //! the next datagram of the same batch. Layer 8. Tests: below.
