@@ -60,6 +60,7 @@
 //!
 //! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod distribution;

@@ -95,7 +95,7 @@ pub fn rules(config: &Config) -> Rules {
 ///
 /// # Errors
 /// Of all files.
-fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<Problem>> {
+pub fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<Problem>> {
     let geoip = &config.geoip;
     let mut problems = Vec::new();
     let files: Vec<(String, Vec<u8>)> = geoip
@@ -134,7 +134,7 @@ fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<P
 ///
 /// # Errors
 /// Of all zones and files.
-fn zones(config: &Config) -> Result<Zones, Vec<Problem>> {
+pub fn zones(config: &Config) -> Result<Zones, Vec<Problem>> {
     let mut problems = Vec::new();
     let settings: Vec<ZoneSettings> =
         config.dns.zones.iter().map(|zone| zone_settings(config, zone, &mut problems)).collect();
@@ -181,7 +181,7 @@ fn zone_settings(config: &Config, zone: &config::Zone, problems: &mut Vec<Proble
 ///
 /// # Errors
 /// Of all token files.
-fn auth(config: &Config) -> Result<Auth, Vec<Problem>> {
+pub fn auth(config: &Config) -> Result<Auth, Vec<Problem>> {
     let mut auth = Auth::loopback_only(config.control.open);
     let mut problems = Vec::new();
     for token in &config.control.tokens {

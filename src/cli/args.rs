@@ -1,0 +1,435 @@
+//! What may be written on the command line.
+//!
+//! Owns names, help and the shape of arguments; what they do is their modules' business. Names are
+//! promises to scripts: see the contract before changing one. Layer 9.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Steers clients to the nearest healthy cache appliance, over DNS and HTTP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "steerd",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 fine, 1 failed while running, 2 bad config or data, 64 bad usage."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What steerd can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve DNS, HTTP and the push API until SIGTERM or SIGINT
+    Serve(Serve),
+    /// Check a config and everything it points at, or a table; print every problem at once
+    Check(Check),
+    /// Say who serves a client, why, and for whom the same answer holds
+    Explain(Explain),
+    /// Push a table or a delta to a running steerd
+    Push(Push),
+    /// Show what is believed of appliances, or say what one is
+    Health(Health),
+    /// Show, set or delete an operator's word over health
+    Override(Override),
+    /// Compare, compile and print tables
+    #[command(subcommand)]
+    Table(Table),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man,
+}
+
+/// `steerd serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "SIGHUP rereads the config, zones, tokens, GeoIP files and the table file.\n\
+                  SIGTERM drains, then ends; a second one ends at once.")]
+pub struct Serve {
+    /// Config file
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `steerd check`.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Check {
+    /// Config file; its table, GeoIP files, zones and tokens are checked with it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Table file (NDJSON or artefact, also .gz and .zst); with --config in place of the table there
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
+}
+
+/// `steerd explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "One of --config, --server and --table says whom to ask:\n  \
+  --config FILE          what a steerd with this config would serve, read from disk\n  \
+  --config FILE --table  a candidate table, with the GeoIP and settings of the config\n  \
+  --table FILE           a candidate table by itself, without GeoIP\n  \
+  --server URL           a running steerd, with what it knows of health")]
+pub struct Explain {
+    /// Address of the client, or a prefix, whose lowest address is taken
+    #[arg(value_parser = client)]
+    pub client: IpAddr,
+    /// Service, or a host name that a wildcard service covers
+    pub service: String,
+    /// Path and query of an HTTP request; the appliance is then chosen as HTTP does
+    #[arg(long, value_name = "P")]
+    pub path: Option<String>,
+    /// The DNS answer of this type instead of the ranked list
+    #[arg(long = "type", value_name = "TYPE", ignore_case = true)]
+    pub qtype: Option<Qtype>,
+    /// Config file
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["server", "table"])]
+    pub config: Option<PathBuf>,
+    /// Table to ask instead of the served one
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
+    /// The push API of a running steerd
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "table"])]
+    pub server: Option<String>,
+    /// File with a token that may read
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON, as /v1/explain does
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Types of DNS answers that are steered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Qtype {
+    /// IPv4 addresses
+    #[value(name = "A")]
+    A,
+    /// IPv6 addresses
+    #[value(name = "AAAA")]
+    Aaaa,
+}
+
+/// A running steerd.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where its push API listens
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9053")]
+    pub server: String,
+    /// File with a token, where the server wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// `steerd push`.
+#[derive(Debug, Args)]
+#[command(after_help = "Files may be NDJSON or artefacts, also as .gz and .zst. A file whose first line is\n\
+                  {\"delta\":…} is applied to the served table, all others replace it.")]
+pub struct Push {
+    /// Table or delta
+    pub file: PathBuf,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Say what would change, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Override guard rails, nothing else
+    #[arg(long)]
+    pub force: bool,
+    /// Let any epoch follow; N is the highest epoch the server has accepted
+    #[arg(long, value_name = "N")]
+    pub reset_epoch: Option<u64>,
+}
+
+/// `steerd health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// What of it; the list by default.
+    #[command(subcommand)]
+    pub action: Option<HealthAction>,
+    /// List appliances that are up, too
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON, as /v1/health does
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What can be done about health.
+#[derive(Debug, Subcommand)]
+pub enum HealthAction {
+    /// Say what an appliance is, as a monitor does; holds until something else is said
+    Set(HealthSet),
+}
+
+/// `steerd health set`.
+#[derive(Debug, Args)]
+pub struct HealthSet {
+    /// Its name
+    pub appliance: String,
+    /// What it is
+    pub state: State,
+    /// Share of its capacity in use, as in 0.73
+    #[arg(long, value_name = "SHARE")]
+    pub load: Option<f64>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What an appliance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    /// Serves
+    Up,
+    /// Takes new clients only when nobody is up
+    Draining,
+    /// Does not serve
+    Down,
+}
+
+impl State {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// `steerd override`.
+#[derive(Debug, Args)]
+pub struct Override {
+    /// What of it; the list by default.
+    #[command(subcommand)]
+    pub action: Option<OverrideAction>,
+    /// Print JSON, as /v1/override does
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// What can be done about overrides.
+#[derive(Debug, Subcommand)]
+pub enum OverrideAction {
+    /// List the overrides that hold
+    List(OverrideList),
+    /// Say what appliances are, whatever health says
+    Set(OverrideSet),
+    /// Let health decide again
+    Delete(OverrideDelete),
+}
+
+/// `steerd override list`.
+#[derive(Debug, Args)]
+pub struct OverrideList {
+    /// Print JSON, as /v1/override does
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `steerd override set`.
+#[derive(Debug, Args)]
+pub struct OverrideSet {
+    /// On what.
+    #[command(flatten)]
+    pub target: Target,
+    /// What they are to be
+    pub state: State,
+    /// For how long, as in 90s, 30m, 12h or 7d; without it until deleted
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    pub for_s: Option<u64>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    pub why: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// `steerd override delete`.
+#[derive(Debug, Args)]
+pub struct OverrideDelete {
+    /// On what it was set.
+    #[command(flatten)]
+    pub target: Target,
+    /// The server.
+    #[command(flatten)]
+    pub server: Server,
+}
+
+/// Which appliances an override is on.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Target {
+    /// Appliances of the site of this code; * stands for anything
+    #[arg(long, value_name = "GLOB")]
+    pub site: Option<String>,
+    /// Appliances of the cluster of this name
+    #[arg(long, value_name = "GLOB")]
+    pub cluster: Option<String>,
+    /// Appliances of this name
+    #[arg(long, value_name = "GLOB")]
+    pub appliance: Option<String>,
+}
+
+/// `steerd table`.
+#[derive(Debug, Subcommand)]
+pub enum Table {
+    /// Say what changes from one table to another, and which clients move
+    Diff(TableDiff),
+    /// Compile a table into an artefact, which is smaller and loads faster
+    Build(TableBuild),
+    /// Print a table or artefact as canonical NDJSON
+    Show(TableShow),
+}
+
+/// `steerd table diff`.
+#[derive(Debug, Args)]
+pub struct TableDiff {
+    /// The table before
+    pub old: PathBuf,
+    /// The table after, or a delta on the table before
+    pub new: PathBuf,
+    /// Config file, for its GeoIP files, settings and guard rails
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `steerd table build`.
+#[derive(Debug, Args)]
+pub struct TableBuild {
+    /// Table to read
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Artefact to write
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+}
+
+/// `steerd table show`.
+#[derive(Debug, Args)]
+pub struct TableShow {
+    /// Table or artefact
+    pub file: PathBuf,
+}
+
+/// `steerd completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Reads a client's address, or the lowest one of a prefix.
+fn client(text: &str) -> Result<IpAddr, String> {
+    let network = text.parse::<ipnetwork::IpNetwork>().map(|network| network.network());
+    network.map_err(|_| "expected an address or a prefix, as in 192.0.2.7 or 2001:db8::/48".to_owned())
+}
+
+/// Reads a length of time into seconds: a whole number and `s`, `m`, `h` or `d`; bare numbers are
+/// seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let expected = || "expected a length of time of at least a second, as in 90s, 30m, 12h or 7d".to_owned();
+    let (number, unit_s) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => (text, 1),
+    };
+    let count: u64 = number.parse().map_err(|_| expected())?;
+    count.checked_mul(unit_s).filter(|&count_s| count_s > 0).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lengths_of_time_are_read() {
+        for (text, expected) in [
+            ("90", Some(90)),
+            ("90s", Some(90)),
+            ("30m", Some(1800)),
+            ("12h", Some(43_200)),
+            ("7d", Some(604_800)),
+            ("0m", None),
+            ("", None),
+            ("m", None),
+            ("1.5h", None),
+            ("-1s", None),
+            ("30 m", None),
+            ("5é", None),
+            ("99999999999999999d", None),
+        ] {
+            assert_eq!(seconds(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn clients_are_addresses_or_prefixes() {
+        for (text, expected) in [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("192.0.2.7/24", Some("192.0.2.0")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("example", None),
+            ("192.0.2.7/33", None),
+        ] {
+            assert_eq!(client(text).ok().map(|addr| addr.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn combinations_that_mean_nothing_are_refused() {
+        for (line, is_fine) in [
+            ("check", false),
+            ("check --config a --table b", true),
+            ("explain 192.0.2.1 s", false),
+            ("explain 192.0.2.1 s --table t", true),
+            ("explain 192.0.2.1 s --config c --table t --type aaaa", true),
+            ("explain 192.0.2.1 s --config c --server u", false),
+            ("explain 192.0.2.1 s --table t --server u", false),
+            ("explain 192.0.2.1 s --config c --token-file t", false),
+            ("override set --site a --cluster b down", false),
+            ("override set --site a down --for 30m", true),
+            ("override set down", false),
+            ("override delete --appliance a-*", true),
+            ("override", true),
+            ("health --server u", true),
+            ("health set a down --load 0.5", true),
+            ("push f", true),
+        ] {
+            let parsed = Cli::try_parse_from(["steerd"].into_iter().chain(line.split(' ')));
+            assert_eq!(parsed.is_ok(), is_fine, "{line}: {parsed:?}");
+        }
+    }
+}

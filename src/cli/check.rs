@@ -1,0 +1,191 @@
+//! `steerd check`: everything that is wrong, at once.
+//!
+//! Problems are the result, so they go to standard output, one a line; what is only worth knowing
+//! follows as `warning:` and `note:`. Layer 9.
+
+use super::args;
+use super::failure::{Failure, count};
+use super::load::{self, BODY_OCTETS_MAX, ConfigFile};
+use crate::geo::Geography;
+use crate::problem::Problem;
+use crate::publish::TableCounts;
+use crate::table::{Read, Table};
+use crate::wire::Name;
+use crate::zone::Zones;
+use std::io::{self, Write};
+
+/// Services that are named in a note, at most.
+const NAMED_MAX: usize = 5;
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Findings {
+    /// What is wrong.
+    problems: Vec<Problem>,
+    /// What may be meant.
+    warnings: Vec<String>,
+    /// What is worth knowing.
+    notes: Vec<String>,
+    /// What is fine, in words.
+    fine: Vec<String>,
+}
+
+/// Checks what `args` names.
+///
+/// # Errors
+/// [`Failure::Data`] when anything is wrong; all of it has been told to `out` then.
+pub fn check(args: &args::Check, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut findings = Findings::default();
+    match &args.config {
+        Some(path) => match ConfigFile::read(path) {
+            Ok(file) => findings.config(&file, args),
+            Err(problems) => findings.problems = problems,
+        },
+        None => findings.table_file(args, BODY_OCTETS_MAX).map(drop).unwrap_or_default(),
+    }
+    let told = findings.tell(out);
+    match findings.problems.len() as u64 {
+        0 => Ok(told?),
+        problems => Err(Failure::Data(format!("found {}", count(problems, "problem")))),
+    }
+}
+
+impl Findings {
+    /// Checks a config and what it points at.
+    fn config(&mut self, file: &ConfigFile, args: &args::Check) {
+        self.listeners(file);
+        let geography = match file.geography() {
+            Ok((geography, warnings)) => {
+                self.warnings.extend(warnings.iter().map(ToString::to_string));
+                Some(geography)
+            }
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        };
+        let zones = file.zones().map_err(|problems| self.problems.extend(problems)).ok();
+        if let Err(problems) = file.tokens() {
+            self.problems.extend(problems);
+        }
+        let state_dir = file.resolve(&file.config.table.state_dir);
+        if state_dir.exists() && !state_dir.is_dir() {
+            let found = format!("{} (no directory)", state_dir.display());
+            self.problems.push(file.problem(&["table", "state_dir"], found, "a directory, made when missing"));
+        }
+        let table = if args.table.is_some() {
+            self.table_file(args, file.config.control.body_octets_max())
+        } else {
+            file.table().and_then(|read| self.table(read))
+        };
+        if let (Some(zones), Some(table)) = (&zones, &table) {
+            self.zones_and_table(file, zones, table);
+        }
+        if let Some(zones) = &zones {
+            let names: usize = zones.iter().map(|zone| zone.nodes().count()).sum();
+            let zones = zones.iter().count() as u64;
+            self.fine.push(format!("{} with {}", count(zones, "zone"), count(names as u64, "name")));
+        }
+        self.geography(file, geography.as_ref());
+        if table.is_none() && file.config.table.file.is_none() && self.problems.is_empty() {
+            self.notes.push("no table.file: nothing is served until a table is pushed".to_owned());
+        }
+    }
+
+    /// Says where the config listens.
+    fn listeners(&mut self, file: &ConfigFile) {
+        let config = &file.config;
+        let http = config.http.listen.iter().map(|listen| listen.addr);
+        let of = |what: &str, addrs: &mut dyn Iterator<Item = std::net::SocketAddr>| {
+            let addrs: Vec<String> = addrs.map(|addr| addr.to_string()).collect();
+            (!addrs.is_empty()).then(|| format!("{what} on {}", addrs.join(", ")))
+        };
+        self.fine.extend(of("DNS", &mut config.dns.listen.iter().copied()));
+        self.fine.extend(of("HTTP", &mut http.into_iter()));
+        self.fine.extend(of("control", &mut config.control.listen.iter().copied()));
+    }
+
+    /// Says what GeoIP knows.
+    fn geography(&mut self, file: &ConfigFile, geography: Option<&Geography>) {
+        let files = file.config.geoip.files.len() as u64;
+        match geography {
+            Some(_) if files == 0 => {
+                let note = "no geoip.files: clients without a route go to default clusters";
+                self.notes.push(note.to_owned());
+            }
+            Some(geography) => {
+                let places = geography.locations.len().saturating_sub(1) as u64;
+                self.fine.push(format!("{} with {}", count(files, "GeoIP file"), count(places, "place")));
+            }
+            None => {}
+        }
+    }
+
+    /// Checks the table that was named by itself.
+    fn table_file(&mut self, args: &args::Check, octets_max: u64) -> Option<Table> {
+        let path = args.table.as_deref()?;
+        self.table(load::read_table(path, octets_max))
+    }
+
+    /// Takes up what reading a table brought.
+    fn table(&mut self, read: Result<Read, Vec<Problem>>) -> Option<Table> {
+        let Read { table, warnings, ignored } =
+            read.map_err(|problems| self.problems.extend(problems)).ok()?;
+        self.warnings.extend(warnings.iter().map(ToString::to_string));
+        let ignored = ignored.iter();
+        self.warnings.extend(ignored.map(|key| format!("line {}: {} is ignored", key.line, key.key)));
+        let counts = TableCounts::of(&table);
+        self.fine.push(format!(
+            "table of epoch {}: {}, {}, {}, {}, {} and {}",
+            table.epoch().get(),
+            count(counts.sites as u64, "site"),
+            count(counts.clusters as u64, "cluster"),
+            count(counts.appliances as u64, "appliance"),
+            count(counts.services as u64, "service"),
+            count(counts.routes_v4 as u64, "IPv4 route"),
+            count(counts.routes_v6 as u64, "IPv6 route"),
+        ));
+        Some(table)
+    }
+
+    /// Checks what zones and table say together.
+    fn zones_and_table(&mut self, file: &ConfigFile, zones: &Zones, table: &Table) {
+        for problem in conflicts(zones, table) {
+            let is_placed = !problem.file.is_empty();
+            self.problems.push(if is_placed { problem } else { problem.in_file(&file.name) });
+        }
+        if file.config.dns.listen.is_empty() {
+            return;
+        }
+        let is_outside = |name: &&str| {
+            let bare = name.strip_prefix("*.").unwrap_or(name);
+            bare.parse::<Name>().is_ok_and(|name| zones.find(name.as_wire()).is_none())
+        };
+        let outside: Vec<&str> =
+            table.fleet().services().iter().map(|service| &*service.name).filter(is_outside).collect();
+        if !outside.is_empty() {
+            let more = outside.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let named = outside[..outside.len().min(NAMED_MAX)].join(", ");
+            self.notes.push(format!("outside every zone, so served over HTTP only: {named}{more}"));
+        }
+    }
+
+    /// Tells everything.
+    fn tell(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.problems.iter().try_for_each(|problem| writeln!(out, "{problem}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))?;
+        if self.problems.is_empty() {
+            self.fine.iter().try_for_each(|fine| writeln!(out, "ok: {fine}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where zones and a table contradict each other, in the order of zones' names.
+pub fn conflicts(zones: &Zones, table: &Table) -> Vec<Problem> {
+    let mut zones: Vec<_> = zones.iter().collect();
+    zones.sort_by_key(|zone| zone.apex().to_string());
+    zones.iter().flat_map(|zone| zone.conflicts_with(table.fleet())).collect()
+}
