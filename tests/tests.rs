@@ -6,9 +6,11 @@
 //! | `harness` | the binary on a temporary directory, and a table of Internet size |
 //! | `load` | pushes under load, kills at any moment |
 //! | `differential` | the decision against the model on random tables, clients and health |
+//! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod differential;
 mod harness;
 mod load;
+mod hostile;
 mod model;
