@@ -7,6 +7,7 @@
 //! | `load` | pushes under load, kills at any moment |
 //! | `differential` | the decision against the model on random tables, clients and health |
 //! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
+//! | `tidy` | the sources to the house rules: layers, headers, lengths, unsafe code, clocks |
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod differential;
@@ -14,3 +15,4 @@ mod harness;
 mod load;
 mod hostile;
 mod model;
+mod tidy;
