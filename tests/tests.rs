@@ -7,6 +7,7 @@
 //! | `load` | pushes under load, kills at any moment |
 //! | `differential` | the decision against the model on random tables, clients and health |
 //! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
+//! | `scenarios` | stories of a fleet, told in `tests/scenarios`: who serves after each event |
 //! | `tidy` | the sources to the house rules: layers, headers, lengths, unsafe code, clocks |
 #![allow(missing_docs, clippy::print_stdout)]
 
@@ -15,4 +16,5 @@ mod harness;
 mod load;
 mod hostile;
 mod model;
+mod scenarios;
 mod tidy;
