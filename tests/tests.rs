@@ -13,8 +13,8 @@
 
 mod differential;
 mod harness;
-mod load;
 mod hostile;
+mod load;
 mod model;
 mod scenarios;
 mod tidy;

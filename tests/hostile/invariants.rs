@@ -11,12 +11,14 @@ use domain::base::iana::OptRcode;
 use domain::base::message::RecordSection;
 use domain::base::opt::{AllOptData, ClientSubnet};
 use domain::rdata::AllRecordData;
+use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use steerd::dns::{Answered, Outcome, Scratch, Transport, answer};
-use steerd::fleet::Country;
+use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::Overlay;
+use steerd::http::{self, Caller, Head, HttpOutcome, Trust};
 use steerd::snapshot::{Compiler, Settings, Snapshot};
 use steerd::table::journal::{self, Tail};
 use steerd::table::{self, PROBLEMS_MAX, Table, artefact as binary};
@@ -31,7 +33,7 @@ pub const TABLE: &str = r#"{"table":{"format":1,"epoch":7,"source":"hostile"}}
 {"cluster":{"name":"far","site":"fra1","class":"transit","serves":"any"}}
 {"cluster":{"name":"wide","site":"fra1","class":"public_peering","serves":"any","tags":["w"]}}
 {"appliance":{"name":"n1","cluster":"near","ipv4":"192.0.2.1","ipv6":"2001:db8::1","hostname":"n1.cdn.example","capacity_mbps":1000}}
-{"appliance":{"name":"f1","cluster":"far","ipv4":"192.0.2.11","hostname":"f1.cdn.example","capacity_mbps":1000}}
+{"appliance":{"name":"f1","cluster":"far","ipv4":"192.0.2.11","hostname":"f1.cdn.example","capacity_mbps":1000,"tags":["k"]}}
 {"appliance":{"name":"f2","cluster":"far","ipv4":"192.0.2.12","hostname":"f2.cdn.example","capacity_mbps":2000,"status":"draining"}}
 {"appliance":{"name":"w1","cluster":"wide","ipv4":"192.0.2.21","ipv6":"2001:db8::21","capacity_mbps":1000}}
 {"appliance":{"name":"w2","cluster":"wide","ipv4":"192.0.2.22","ipv6":"2001:db8::22","capacity_mbps":1000}}
@@ -41,6 +43,8 @@ pub const TABLE: &str = r#"{"table":{"format":1,"epoch":7,"source":"hostile"}}
 {"service":{"name":"wide.cdn.example","ttl_s":9,"tags":["w"],"answers_max":16,"families":"together"}}
 {"service":{"name":"*.live.cdn.example","ttl_s":20,"tags":["n"],"fallback_alias":"video.other.example"}}
 {"service":{"name":"nl.cdn.example","ttl_s":60,"default_clusters":["far"],"geo":{"allow":[],"deny":["NL"]},"denied_alias":"no.other.example"}}
+{"service":{"name":"key.cdn.example","tags":["k"],"default_clusters":["far"],"content_key":{"path_regex":"^/([^/]+)/(x)?"},"methods":["GET","HEAD"],"scheme":"https","port":8443}}
+{"service":{"name":"id.cdn.example","default_clusters":["far"],"content_key":{"query":["id","v"]}}}
 {"route":{"prefix":"5.5.0.0/16","via":[{"cluster":"near","local_pref":100,"as_path_len":1,"origin":"igp","med":0}]}}
 {"route":{"prefix":"5.5.5.0/24","via":[{"cluster":"far"},{"cluster":"near","med":7}]}}
 {"route":{"prefix":"10.1.0.0/16","via":[{"cluster":"near"}]}}
@@ -477,4 +481,105 @@ pub fn mmdb(octets: &[u8]) {
     let twice = [file[0].clone(), file[0].clone()];
     let (again, _) = Geography::read(&twice, points).expect("read before");
     assert_eq!(again.digest, geography.digest, "a file laid over itself changes nothing");
+}
+
+/// The head of a request: a request line and header lines, as they are on the wire.
+///
+/// One outcome, with its status; equal heads get equal responses; a `Location` leads to a host of the
+/// table and nowhere else, with the path and query that were asked for; nobody but a trusted peer says
+/// who the client is.
+pub fn http_head(octets: &[u8]) {
+    let Some((method, uri, version, headers)) = read_head(octets) else { return };
+    let proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().expect("a prefix")).to_vec();
+    for (peer, forwarded) in [("5.5.5.5", false), ("10.0.0.1", false), ("10.0.0.1", true)] {
+        let peer: IpAddr = peer.parse().expect("an address");
+        let trust = Trust { proxies: proxies.clone(), forwarded };
+        let caller = Caller::of(peer, &headers, &trust);
+        if !trust.covers(peer) {
+            assert_eq!((caller.addr, caller.scheme), (peer, None), "nobody else is believed");
+        }
+        let settings = http::Settings { trust, cors: forwarded, decision_header: true, locations_max: 8 };
+        let scheme = if forwarded { Scheme::Https } else { Scheme::Http };
+        let head = Head { method: &method, uri: &uri, version, headers: &headers, peer, scheme };
+        let first = http::respond(world(), &settings, &mut http::Scratch::default(), &head);
+        let second = http::respond(world(), &settings, &mut http::Scratch::default(), &head);
+        assert_eq!(first.response.headers(), second.response.headers());
+        assert_eq!(first.response.body(), second.response.body());
+        check_response(&head, &first);
+    }
+}
+
+/// Reads a head as HTTP/1.1 writes it; `None` for what hyper itself would refuse.
+fn read_head(octets: &[u8]) -> Option<(Method, Uri, Version, HeaderMap)> {
+    let mut lines = octets.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut words = lines.next()?.splitn(3, |&b| b == b' ');
+    let method = Method::from_bytes(words.next()?).ok()?;
+    let uri = Uri::try_from(words.next()?).ok()?;
+    let version = match words.next()? {
+        b"HTTP/1.0" => Version::HTTP_10,
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/2.0" => Version::HTTP_2,
+        _ => return None,
+    };
+    let mut headers = HeaderMap::new();
+    for line in lines.take_while(|line| !line.is_empty()).take(100) {
+        let colon = line.iter().position(|&b| b == b':')?;
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+        headers.append(HeaderName::from_bytes(&line[..colon]).ok()?, value);
+    }
+    Some((method, uri, version, headers))
+}
+
+/// Checks a response against its request.
+fn check_response(head: &Head<'_>, answer: &http::Answer) {
+    let (status, headers) = (answer.response.status(), answer.response.headers());
+    let statuses: &[u16] = match answer.outcome {
+        HttpOutcome::Redirected => &[302, 307],
+        HttpOutcome::Listed => &[200],
+        HttpOutcome::Fallback => &[200, 302, 307],
+        HttpOutcome::Options => &[204],
+        HttpOutcome::BadRequest => &[400],
+        HttpOutcome::MethodNotAllowed => &[405],
+        HttpOutcome::UnknownHost => &[421],
+        HttpOutcome::Denied => &[451],
+        HttpOutcome::Nobody | HttpOutcome::NotReady => &[503],
+    };
+    assert!(statuses.contains(&status.as_u16()), "{status} for {:?}", answer.outcome);
+    assert_eq!(headers.get(header::CACHE_CONTROL).map(HeaderValue::as_bytes), Some(&b"no-store"[..]));
+    assert!(*head.method != Method::HEAD || answer.response.body().is_empty());
+    assert_eq!(headers.contains_key(header::LOCATION), status.is_redirection());
+    if let Some(location) = headers.get(header::LOCATION) {
+        check_location(head, location.to_str().expect("visible ASCII"));
+    }
+    if status == StatusCode::OK && *head.method != Method::HEAD {
+        let list: serde_json::Value = serde_json::from_slice(answer.response.body()).expect("JSON");
+        let locations = list["locations"].as_array().expect("a list");
+        assert!((1..=8).contains(&locations.len()));
+        for location in locations {
+            check_location(head, location.as_str().expect("a text"));
+        }
+    }
+}
+
+/// A URL leads to a host of the table, with what was asked for.
+fn check_location(head: &Head<'_>, location: &str) {
+    let (scheme, rest) = location.split_once("://").expect("an absolute URL");
+    assert!(matches!(scheme, "http" | "https"), "{location}");
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let fleet = base().fleet();
+    let is_host = |host: &str| authority == host || authority == format!("{host}:8443");
+    let is_of_appliance = fleet.appliances().iter().any(|appliance| {
+        let addresses = [
+            appliance.ipv4.map(|address| address.to_string()),
+            appliance.ipv6.map(|address| format!("[{address}]")),
+        ];
+        is_host(&appliance.hostname) || addresses.iter().flatten().any(|a| is_host(a))
+    });
+    let aliases =
+        fleet.services().iter().flat_map(|s| [s.fallback_alias.as_deref(), s.denied_alias.as_deref()]);
+    assert!(is_of_appliance || aliases.flatten().any(is_host), "{location} leads out of the table");
+    let asked = head.uri.path_and_query().map_or("/", |asked| asked.as_str());
+    let is_kept = asked == target || !asked.starts_with('/') || asked.contains("format=json");
+    assert!(is_kept, "{asked} became {target}");
 }

@@ -16,6 +16,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "table_line" => lines(),
         "artefact" => artefacts(),
         "journal" => journals(),
+        "http_head" => heads(),
         _ => Vec::new(),
     }
 }
@@ -391,4 +392,40 @@ fn journals() -> Vec<Vec<u8>> {
     damaged[20] ^= 1;
     all.extend([together, damaged, b"SDJ1".to_vec(), Vec::new()]);
     all
+}
+
+/// Request heads: each form of target, host and forwarding (RFC 9112 section 3.2, RFC 7239).
+fn heads() -> Vec<Vec<u8>> {
+    let lines = [
+        ("GET /a/b.mp4 HTTP/1.1", "Host: video.cdn.example"),
+        ("GET /a/b?x=1&format=json&y HTTP/1.1", "Host: VIDEO.cdn.example.:80"),
+        ("HEAD /title/x/seg HTTP/1.1", "Host: key.cdn.example:8080"),
+        ("POST /title HTTP/1.1", "Host: key.cdn.example"),
+        ("POST /?id=7&v=%20&id HTTP/1.1", "Host: id.cdn.example"),
+        ("OPTIONS * HTTP/1.1", "Host: video.cdn.example"),
+        ("OPTIONS / HTTP/1.1", "Host: key.cdn.example\r\nOrigin: https://a.example"),
+        ("GET http://video.cdn.example/a HTTP/1.1", "Host: other.example"),
+        ("GET https://u@video.cdn.example:1/?format=json HTTP/1.1", "Host: other.example"),
+        ("GET http://video.cdn.example HTTP/2.0", "Accept: application/json;q=0.5, */*"),
+        ("CONNECT video.cdn.example:443 HTTP/1.1", "Host: video.cdn.example"),
+        ("GET / HTTP/1.0", ""),
+        ("GET / HTTP/1.1", ""),
+        ("GET / HTTP/1.1", "Host: video.cdn.example\r\nHost: video.cdn.example"),
+        ("GET / HTTP/1.1", "Host: [2001:db8::1]:80"),
+        ("GET / HTTP/1.1", "Host: x.live.cdn.example\r\nX-Forwarded-For: 5.5.5.5, 7.7.7.7"),
+        ("GET //evil.example/ HTTP/1.1", "Host: wide.cdn.example\r\nX-Forwarded-For: 1.2.3.4:5, [2a00::1]:5"),
+        (
+            "GET /%0d%0aX:y HTTP/1.1",
+            "Host: near.cdn.example\r\nX-Forwarded-For: 5.5.5.5,,10.1.1.1\r\nX-Forwarded-Proto: https",
+        ),
+        ("GET /a HTTP/1.1", "Host: nl.cdn.example\r\nX-Forwarded-For: 6.6.6.6, unknown"),
+        (
+            "GET /a HTTP/1.1",
+            "Host: wide.cdn.example\r\nForwarded: for=\"[2a00::1]:7\";proto=https, for=10.2.2.2",
+        ),
+        ("GET /a HTTP/1.1", "Host: wide.cdn.example\r\nForwarded: for=_hidden;by=10.0.0.1, For=\"5.5.5.5\""),
+        ("GET /a?format=json HTTP/1.1", "Host: wide.cdn.example\r\nAccept: application/json;q=0"),
+        ("BREW /pot HTTP/1.1", "Host: video.cdn.example"),
+    ];
+    lines.iter().map(|(first, rest)| format!("{first}\r\n{rest}\r\n\r\n").into_bytes()).collect()
 }
