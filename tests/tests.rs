@@ -6,9 +6,15 @@
 //! | `harness` | the binary on a temporary directory, and a table of Internet size |
 //! | `load` | pushes under load, kills at any moment |
 //! | `differential` | the decision against the model on random tables, clients and health |
+//! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
+//! | `scenarios` | stories of a fleet, told in `tests/scenarios`: who serves after each event |
+//! | `tidy` | the sources to the house rules: layers, headers, lengths, unsafe code, clocks |
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod differential;
 mod harness;
+mod hostile;
 mod load;
 mod model;
+mod scenarios;
+mod tidy;

@@ -74,30 +74,16 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
 /// # Errors
 /// Every problem of the text, by line, the first [`super::PROBLEMS_MAX`] of them.
 pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
-    let mut reader = Reader::default();
-    let mut lines = Lines::new(bytes);
-    let header = reader.first_line(&mut lines, "table");
-    if !reader.is_foreign {
-        reader.routes.reserve(bytes.len() / 120);
-        reader.rest(lines);
-    }
-    let Reader { mut out, draft, routes, .. } = reader;
-    let fleet = draft.finish(&mut out);
-    let mut vias = ViaPool::default();
-    let (v4, v6) = routes.settle(&mut out, &mut vias, |name| match &fleet {
-        Ok(fleet) => fleet.cluster_by_name(name),
-        Err(draft) => draft.provisional_cluster(name),
-    });
-    let (warnings, ignored) = out.settle()?;
-    let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text("table")]) };
-    let routes = Routes {
-        v4: RouteSet::from_sorted(v4.into_iter().map(|(block, via, _)| (block, via))),
-        v6: RouteSet::from_sorted(v6.into_iter().map(|(block, via, _)| (block, via))),
-        vias,
-    };
-    let source = header.source.unwrap_or_default();
-    let table = Table::new(header.epoch, source, Arc::new(fleet), Arc::new(routes));
-    Ok(Read { table, warnings, ignored })
+    Reader::default().full(bytes)
+}
+
+/// Reads a full table, every line as JSON: the slow twin of [`read_full`], for fuzzing.
+///
+/// # Errors
+/// As [`read_full`].
+#[cfg(feature = "fuzzing")]
+pub fn read_full_thoroughly(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
+    Reader { is_slow: true, ..Reader::default() }.full(bytes)
 }
 
 /// The lines of a text with their 1-based numbers, blank ones counted but not given.
@@ -248,7 +234,7 @@ pub(super) struct Reader<'a> {
     pub(super) is_foreign: bool,
     expressions: Expressions,
     /// Tests only: every line takes the slow way.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) is_slow: bool,
 }
 
@@ -256,6 +242,33 @@ impl<'a> Reader<'a> {
     /// A reader that also takes `remove` lines.
     pub(super) fn of_delta() -> Self {
         Self { is_delta: true, ..Self::default() }
+    }
+
+    /// Reads a full table; see [`read_full`].
+    fn full(mut self, bytes: &'a [u8]) -> Result<Read, Vec<Problem>> {
+        let mut lines = Lines::new(bytes);
+        let header = self.first_line(&mut lines, "table");
+        if !self.is_foreign {
+            self.routes.reserve(bytes.len() / 120);
+            self.rest(lines);
+        }
+        let Reader { mut out, draft, routes, .. } = self;
+        let fleet = draft.finish(&mut out);
+        let mut vias = ViaPool::default();
+        let (v4, v6) = routes.settle(&mut out, &mut vias, |name| match &fleet {
+            Ok(fleet) => fleet.cluster_by_name(name),
+            Err(draft) => draft.provisional_cluster(name),
+        });
+        let (warnings, ignored) = out.settle()?;
+        let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text("table")]) };
+        let routes = Routes {
+            v4: RouteSet::from_sorted(v4.into_iter().map(|(block, via, _)| (block, via))),
+            v6: RouteSet::from_sorted(v6.into_iter().map(|(block, via, _)| (block, via))),
+            vias,
+        };
+        let source = header.source.unwrap_or_default();
+        let table = Table::new(header.epoch, source, Arc::new(fleet), Arc::new(routes));
+        Ok(Read { table, warnings, ignored })
     }
 
     /// Reads the first line. When it is no header at all it is read as an ordinary line too; when it is
@@ -290,7 +303,7 @@ impl<'a> Reader<'a> {
 
     /// Reads one line: the usual route in passing, anything else as JSON.
     fn line(&mut self, line: u64, text: &'a [u8]) {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         if self.is_slow {
             return self.any_line(line, text);
         }

@@ -1,0 +1,7 @@
+//! Fuzzes `artefact`; see `invariants::artefact`.
+#![no_main]
+
+#[path = "../../hostile/invariants.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| invariants::artefact(octets));

@@ -1,0 +1,7 @@
+//! Fuzzes `journal`; see `invariants::journal`.
+#![no_main]
+
+#[path = "../../hostile/invariants.rs"]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| invariants::journal(octets));
