@@ -111,8 +111,7 @@ pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure>
     if args.json {
         return Ok(writeln!(out, "{}", json.trim_end())?);
     }
-    let told: Told =
-        serde_json::from_str(&json).context("the server's explanation is of another version")?;
+    let told: Told = serde_json::from_str(&json).context("the server's explanation is of another version")?;
     told.write(out, &from)?;
     Ok(())
 }
@@ -359,7 +358,9 @@ impl Told {
         };
         remarks.extend(health.map(str::to_owned));
         if self.peer_decides {
-            remarks.push("as an ECS prefix it would decide nothing, being special: the resolver would".to_owned());
+            remarks.push(
+                "as an ECS prefix it would decide nothing, being special: the resolver would".to_owned(),
+            );
         }
         remarks
     }

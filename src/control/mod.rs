@@ -26,7 +26,7 @@ pub mod routes;
 mod state;
 mod tables;
 
-pub use audit::Audit;
+pub use audit::{Act, Audit, Outcome};
 pub use auth::{Auth, Peer};
 pub use refuse::Fault;
 
@@ -34,7 +34,7 @@ use crate::fleet::ContentKey;
 use crate::publish::{Publisher, PushOptions, PushReport, Refusal};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
-use audit::{Act, Entry, Outcome};
+use audit::Entry;
 use auth::Caller;
 use axum::Router;
 use axum::extract::{Request, State};

@@ -103,6 +103,21 @@ impl Exposition {
         });
     }
 
+    /// Shows counts that `read` gives by label at the scrape, 0 left out.
+    pub fn counted(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        key: &'static str,
+        read: impl Fn() -> Vec<(String, u64)> + Send + Sync + 'static,
+    ) {
+        self.add(name, help, MetricType::Counter, move |encoder| {
+            read().iter().filter(|(_, count)| *count > 0).try_for_each(|(label, count)| {
+                counter(&mut encoder.encode_family(&[(key, &**label)])?, *count)
+            })
+        });
+    }
+
     /// Shows what `read` says at the scrape.
     pub fn gauge(
         &mut self,

@@ -259,7 +259,8 @@ impl Publisher {
         let dirty = Dirty { v4: routes.v4, v6: routes.v6 };
         let candidate = build_delta(&mut writer, &world, Arc::new(read.table), &dirty, options.dry_run);
         let done = self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
-            store.append_delta(base, table.epoch(), lines)?;
+            // A delta is above all epochs accepted before, so the highest needs no record of its own.
+            store.save_delta(base, lines, table)?;
             Ok(Some(header.epoch))
         });
         if done.is_err() {
@@ -407,8 +408,8 @@ impl Publisher {
         (world, whys)
     }
 
-    /// Brings health up to `now`, writes it down if it changed, frees generations that nobody reads
-    /// and folds a long journal. Once a second.
+    /// Brings health up to `now`, writes it down if it changed, and frees generations that nobody reads.
+    /// Once a second.
     pub fn tick(&self, now: UnixMs) {
         let mut head = self.head();
         let world = self.load_full();
@@ -423,26 +424,20 @@ impl Publisher {
         let saved = std::mem::take(&mut head.is_health_dirty).then(|| head.health.save());
         drop(head);
         drop(freed);
-        self.housekeep(saved);
+        if let Some(saved) = saved {
+            self.save_health(&saved);
+        }
     }
 
-    /// Disk work that nobody waits for; left for the next tick while a push is being made.
-    fn housekeep(&self, health: Option<Vec<u8>>) {
-        let Ok(mut writer) = self.writer.try_lock() else {
-            self.head().is_health_dirty |= health.is_some();
+    /// Writes health down; left for the next tick while a push is being made.
+    fn save_health(&self, health: &[u8]) {
+        let Ok(writer) = self.writer.try_lock() else {
+            self.head().is_health_dirty = true;
             return;
         };
-        if let Some(error) = health.and_then(|bytes| writer.store.save_health(&bytes).err()) {
+        if let Err(error) = writer.store.save_health(health) {
             tracing::warn!(%error, "health is not written down");
             self.head().is_health_dirty = true;
-        }
-        if writer.store.wants_folding() {
-            let world = self.load_full();
-            let highest = writer.highest_epoch.unwrap_or(world.table().epoch());
-            let record = Record::Rollback { from: highest, to: world.table().epoch() };
-            if let Err(error) = writer.store.save_full(world.table(), Some(&record)) {
-                tracing::warn!(%error, "the journal is not folded");
-            }
         }
     }
 

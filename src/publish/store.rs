@@ -24,8 +24,9 @@ use std::time::UNIX_EPOCH;
 /// File with what is believed of appliances.
 const HEALTH_FILE: &str = "health.json";
 
-/// Deltas in a journal from which on it is worth folding: a restart applies them one by one.
-const FOLD_AT: usize = 8;
+/// Deltas in a journal, at most: a restart applies them one by one, and has to be quick. The next one
+/// is folded into an artefact together with them.
+const DELTAS_MAX: usize = 4;
 
 /// An epoch that can be served again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -263,27 +264,26 @@ impl Store {
         }
     }
 
-    /// Makes a delta durable that was accepted on the served table.
+    /// Makes a delta durable that was accepted on the served table and led to `table`.
     ///
     /// # Errors
     /// When it cannot be written; the journal is then cut back to what it was.
-    pub fn append_delta(&mut self, base: Epoch, epoch: Epoch, text: &[u8]) -> io::Result<()> {
+    pub fn save_delta(&mut self, base: Epoch, text: &[u8], table: &Table) -> io::Result<()> {
         let (Some(journal), Some(series)) = (&mut self.journal, self.series.last_mut()) else {
-            return Ok(());
+            // Nothing is kept yet, or at all.
+            return self.save_full(table, None);
         };
-        let record = journal::append(&Record::Delta { base, epoch, text: text.to_vec() });
+        if series.deltas.len() >= DELTAS_MAX {
+            return self.save_full(table, None);
+        }
+        let record = journal::append(&Record::Delta { base, epoch: table.epoch(), text: text.to_vec() });
         let len = journal.metadata()?.len();
         if let Err(error) = journal.write_all(&record).and_then(|()| journal.sync_data()) {
             journal.set_len(len)?;
             return Err(error);
         }
-        series.deltas.push((epoch, record.len() as u64));
+        series.deltas.push((table.epoch(), record.len() as u64));
         Ok(())
-    }
-
-    /// Whether the journal is long enough to be folded into an artefact.
-    pub fn wants_folding(&self) -> bool {
-        self.series.last().is_some_and(|series| series.deltas.len() >= FOLD_AT)
     }
 
     /// The epochs that can be served again, oldest first. `served` is the one served now.

@@ -3,6 +3,7 @@
 //! Every thread counts into rows of its own ([`crate::metrics`]). The packets of one transport, by
 //! [`Packet`], sum to the packets received. Layer 8.
 
+use crate::control::{self, Act, Audit};
 use crate::dns::Outcome;
 use crate::http::HttpOutcome;
 use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
@@ -111,7 +112,11 @@ pub struct Meters {
 
 impl Meters {
     /// Shows all of them, and the state of `publisher`. The text is made by what is returned.
-    pub fn expose(&self, publisher: Arc<Publisher>) -> impl Fn() -> String + Send + Sync + use<> {
+    pub fn expose(
+        &self,
+        publisher: Arc<Publisher>,
+        audit: Arc<Audit>,
+    ) -> impl Fn() -> String + Send + Sync + use<> {
         let mut out = Exposition::new();
         let udp = Arc::clone(&self.udp);
         out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
@@ -129,6 +134,19 @@ impl Meters {
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
         out.histogram("steerd_http_answer", "Time of an HTTP answer.", self.respond.clone());
+        out.counted(
+            "steerd_writes",
+            "Writes to the push API and the watched file, by result.",
+            "result",
+            move || {
+                let named = |(act, outcome, count): (Act, control::Outcome, u64)| {
+                    (format!("{}_{}", act.as_str(), outcome.as_str()), count)
+                };
+                let forced =
+                    [("forced".to_owned(), audit.forced()), ("epoch_reset".to_owned(), audit.resets())];
+                audit.counts().map(named).chain(forced).collect()
+            },
+        );
         let decisions = Arc::clone(&self.decisions);
         out.counters(
             "steerd_decisions",

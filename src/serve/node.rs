@@ -92,7 +92,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
-    let render = meters.expose(Arc::clone(&publisher));
+    let audit = Arc::new(Audit::new());
+    let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit));
     let layout = Layout::of(&config);
     let desks = Desks {
         publisher: Arc::clone(&publisher),
@@ -109,7 +110,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         let control = ControlState {
             publisher: Arc::clone(&publisher),
             auth: ArcSwap::from_pointee(loaded.auth),
-            audit: Arc::new(Audit::new()),
+            audit,
             clock: now,
             render_metrics: Arc::new(render),
             reload: Arc::new(reload),
