@@ -151,7 +151,7 @@ fn list(server: &args::Server, is_json: bool, out: &mut dyn Write) -> Result<(),
         return Ok(writeln!(out, "no overrides: health decides")?);
     }
     let row = |one: &Held| {
-        let until = one.until.clone().unwrap_or_else(|| "deleted".to_owned());
+        let until = one.until.clone().unwrap_or_else(|| "no end".to_owned());
         vec![words(&one.target), one.state.clone(), one.set.clone().unwrap_or_default(), until, one.why.clone()]
     };
     let rows: Vec<_> = held.overrides.iter().map(row).collect();

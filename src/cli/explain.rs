@@ -113,7 +113,7 @@ pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure>
     }
     let told: Told =
         serde_json::from_str(&json).context("the server's explanation is of another version")?;
-    told.write(out, &from)?;
+    told.write(out, &from, args.server.is_some())?;
     Ok(())
 }
 
@@ -256,8 +256,8 @@ fn served_table(
 }
 
 impl Told {
-    /// Writes everything; `from` says who decided.
-    fn write(&self, out: &mut dyn Write, from: &str) -> io::Result<()> {
+    /// Writes everything; `from` says who decided, `is_live` that it serves.
+    fn write(&self, out: &mut dyn Write, from: &str, is_live: bool) -> io::Result<()> {
         writeln!(out, "{}", self.who())?;
         if let Some(why) = self.reason() {
             writeln!(out, "{why}")?;
@@ -267,7 +267,9 @@ impl Told {
         }
         writeln!(out, "{}", self.scope())?;
         let epoch = self.epoch.map_or("no table".to_owned(), |epoch| format!("epoch {epoch}"));
-        writeln!(out, "{epoch}, generation {}, from {from}", self.generation)?;
+        // Made from disk there is only one.
+        let generation = if is_live { format!(", generation {}", self.generation) } else { String::new() };
+        writeln!(out, "{epoch}{generation}, from {from}")?;
         if self.candidates.is_empty() {
             return Ok(());
         }
@@ -370,12 +372,12 @@ impl Told {
         let holds = holds.ok().and_then(|net| IpNetwork::new(net.network(), self.scope_len).ok());
         let holds = holds.map_or_else(|| format!("/{}", self.scope_len), |holds| holds.to_string());
         let key = match &*self.key {
-            "service" => "appliances by service name",
-            "service+client" => "appliances by service and client",
-            "content" => "appliances by content key",
+            "service" => "service name",
+            "service+client" => "service name and client",
+            "content" => "content key",
             other => other,
         };
-        format!("answers for {holds}; {key}")
+        format!("answers for {holds}, spread by {key}")
     }
 
     /// Candidates in columns.

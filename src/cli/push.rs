@@ -280,6 +280,9 @@ impl Diff {
 
 /// Address space that moves, in words: addresses of IPv4, blocks of IPv6.
 pub fn moved(v4: u128, v6: u128) -> String {
+    if v4 == 0 && v6 == 0 {
+        return "nobody".to_owned();
+    }
     format!("{} IPv4 addresses, {} of IPv6", grouped(v4), blocks_v6(v6))
 }
 
