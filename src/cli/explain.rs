@@ -361,7 +361,8 @@ impl Told {
         };
         remarks.extend(health.map(str::to_owned));
         if self.peer_decides {
-            remarks.push("as an ECS prefix it would decide nothing, being special: the resolver would".to_owned());
+            let remark = "as the ECS prefix of a query it is special and not used: the resolver's address is";
+            remarks.push(remark.to_owned());
         }
         remarks
     }
