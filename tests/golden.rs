@@ -65,6 +65,9 @@ fn golden() {
                 .expect("a string");
         }
     }
-    assert!(differing.is_empty(), "run `make golden` if this is meant, and read what it changes:\n{differing}");
+    assert!(
+        differing.is_empty(),
+        "run `make golden` if this is meant, and read what it changes:\n{differing}"
+    );
     assert!(count >= 4, "only {count} transcripts");
 }

@@ -128,8 +128,10 @@ pub struct Server {
 
 /// `steerd push`.
 #[derive(Debug, Args)]
-#[command(after_help = "Files may be NDJSON or artefacts, also as .gz and .zst. A file whose first line is\n\
-                  {\"delta\":…} is applied to the served table, all others replace it.")]
+#[command(
+    after_help = "Files may be NDJSON or artefacts, also as .gz and .zst. A file whose first line is\n\
+                  {\"delta\":…} is applied to the served table, all others replace it."
+)]
 pub struct Push {
     /// Table or delta
     pub file: PathBuf,

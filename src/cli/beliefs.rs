@@ -112,7 +112,8 @@ fn set_health(args: &args::HealthSet, out: &mut dyn Write) -> Result<(), Failure
     let body = json!([line]).to_string();
     let reply =
         client(&args.server)?.send(Method::PUT, "/v1/health", Content::json(&body), "the health push")?;
-    let applied: Applied = serde_json::from_str(&reply).context("the server's reply is of another version")?;
+    let applied: Applied =
+        serde_json::from_str(&reply).context("the server's reply is of another version")?;
     if applied.ignored.is_empty() {
         return Ok(writeln!(out, "{} is {}", args.appliance, args.state.as_str())?);
     }
@@ -152,7 +153,13 @@ fn list(server: &args::Server, is_json: bool, out: &mut dyn Write) -> Result<(),
     }
     let row = |one: &Held| {
         let until = one.until.clone().unwrap_or_else(|| "no end".to_owned());
-        vec![words(&one.target), one.state.clone(), one.set.clone().unwrap_or_default(), until, one.why.clone()]
+        vec![
+            words(&one.target),
+            one.state.clone(),
+            one.set.clone().unwrap_or_default(),
+            until,
+            one.why.clone(),
+        ]
     };
     let rows: Vec<_> = held.overrides.iter().map(row).collect();
     Ok(write_rows(out, &["on", "state", "set", "until", "why"], rows)?)

@@ -72,7 +72,11 @@ impl Findings {
         let state_dir = file.resolve(&file.config.table.state_dir);
         if state_dir.exists() && !state_dir.is_dir() {
             let found = format!("{} (no directory)", state_dir.display());
-            self.problems.push(file.problem(&["table", "state_dir"], found, "a directory, made when missing"));
+            self.problems.push(file.problem(
+                &["table", "state_dir"],
+                found,
+                "a directory, made when missing",
+            ));
         }
         let table = if args.table.is_some() {
             self.table_file(args, file.config.control.body_octets_max())

@@ -170,7 +170,8 @@ impl Client {
         }
         let mut body = SendBody::none();
         if let Some(content) = content {
-            request = request.header("content-type", content.media_type).header("content-length", content.len);
+            request =
+                request.header("content-type", content.media_type).header("content-length", content.len);
             if let Some(encoding) = content.encoding {
                 request = request.header("content-encoding", encoding);
             }
@@ -217,7 +218,9 @@ impl Client {
             }
             (401, _) => failed(match self.token {
                 None => format!("{} wants a token: give one with --token-file", self.base),
-                Some(_) => format!("{} does not know this token: see control.tokens of its config", self.base),
+                Some(_) => {
+                    format!("{} does not know this token: see control.tokens of its config", self.base)
+                }
             }),
             (409, "wrong_reset") => Failure::Data(format!(
                 "--reset-epoch has to name the highest epoch accepted, which is {}",

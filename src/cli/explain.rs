@@ -111,8 +111,7 @@ pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure>
     if args.json {
         return Ok(writeln!(out, "{}", json.trim_end())?);
     }
-    let told: Told =
-        serde_json::from_str(&json).context("the server's explanation is of another version")?;
+    let told: Told = serde_json::from_str(&json).context("the server's explanation is of another version")?;
     told.write(out, &from, args.server.is_some())?;
     Ok(())
 }

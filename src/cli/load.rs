@@ -358,7 +358,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         assert!(Saved::read(&dir.path().join("none")).table.is_none());
         let (mut store, _) = Store::open(dir.path(), 5).expect("a store");
-        let text = b"{\"table\":{\"format\":1,\"epoch\":4}}\n{\"site\":{\"code\":\"a\",\"lat\":1.0,\"lon\":2.0}}\n";
+        let text =
+            b"{\"table\":{\"format\":1,\"epoch\":4}}\n{\"site\":{\"code\":\"a\",\"lat\":1.0,\"lon\":2.0}}\n";
         let table = table::read_full(text).expect("a table").table;
         let record = Record::Rollback { from: Epoch::new(9).expect("an epoch"), to: table.epoch() };
         store.save_full(&table, Some(&record)).expect("saved");

@@ -138,9 +138,8 @@ impl Kind {
 pub fn push(args: &args::Push, out: &mut dyn Write) -> Result<(), Failure> {
     let client = Client::new(&args.server.server, args.server.token_file.as_deref())?;
     let name = args.file.display().to_string();
-    let (file, kind, len) = open(&args.file).map_err(|error| {
-        vec![Problem::at(0, "", said(&error), "a file that can be read").in_file(&name)]
-    })?;
+    let (file, kind, len) = open(&args.file)
+        .map_err(|error| vec![Problem::at(0, "", said(&error), "a file that can be read").in_file(&name)])?;
     let bar = progress(len)?;
     let reader = Watched { inner: BufReader::with_capacity(1 << 18, file), bar: bar.clone() };
     let content = Content {

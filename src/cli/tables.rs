@@ -111,19 +111,13 @@ fn read_newer(path: &Path, old: &Table, octets_max: u64) -> Result<Table, Vec<Pr
 
 impl Difference {
     /// Compares by content, and by what both decide when compiled.
-    fn of(
-        args: &args::TableDiff,
-        old: Table,
-        new: Table,
-        rules: &Rules,
-        geography: Arc<Geography>,
-    ) -> Self {
+    fn of(args: &args::TableDiff, old: Table, new: Table, rules: &Rules, geography: Arc<Geography>) -> Self {
         let details = table::diff(Some(&old), &new);
-        let (sides, gone) = ((Side::of(&args.old, &old), Side::of(&args.new, &new)), appliances_withdrawn(&old, &new));
+        let (sides, gone) =
+            ((Side::of(&args.old, &old), Side::of(&args.new, &new)), appliances_withdrawn(&old, &new));
         let come = appliances_withdrawn(&new, &old);
-        let compile = |table| {
-            Compiler::new().compile(Arc::new(table), Arc::clone(&geography), rules.settings.clone())
-        };
+        let compile =
+            |table| Compiler::new().compile(Arc::new(table), Arc::clone(&geography), rules.settings.clone());
         let (before, after) = std::thread::scope(|scope| {
             let before = scope.spawn(|| compile(old));
             let after = compile(new);
@@ -199,7 +193,8 @@ impl Difference {
     /// Writes how much address space gets another first cluster.
     fn write_moved(&self, out: &mut dyn Write) -> io::Result<()> {
         let (v4, v6) = (self.diff.addresses_moved_v4, self.diff.addresses_moved_v6);
-        let found = Moved { v4, v6, routed_v4: self.addresses_routed_v4, routed_v6: self.addresses_routed_v6 };
+        let found =
+            Moved { v4, v6, routed_v4: self.addresses_routed_v4, routed_v6: self.addresses_routed_v6 };
         if v4 == 0 && v6 == 0 {
             return writeln!(out, "clients     none gets another first cluster");
         }
@@ -239,8 +234,7 @@ fn names(out: &mut dyn Write, what: &str, names: &[String]) -> io::Result<()> {
 pub fn build(args: &args::TableBuild, out: &mut dyn Write) -> Result<(), Failure> {
     let table = load::read_table(&args.input, BODY_OCTETS_MAX)?.table;
     let octets = artefact::write(&table);
-    write_whole(&args.output, &octets)
-        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    write_whole(&args.output, &octets).with_context(|| format!("cannot write {}", args.output.display()))?;
     let counts = TableCounts::of(&table);
     Ok(writeln!(
         out,
