@@ -265,7 +265,7 @@ impl Told {
             writeln!(out, "{line}")?;
         }
         writeln!(out, "{}", self.scope())?;
-        let epoch = self.epoch.map_or("no table".to_owned(), |epoch| format!("epoch {epoch}"));
+        let epoch = self.epoch.map_or_else(|| "no table".to_owned(), |epoch| format!("epoch {epoch}"));
         // Made from disk there is only one.
         let generation = if is_live { format!(", generation {}", self.generation) } else { String::new() };
         writeln!(out, "{epoch}{generation}, from {from}")?;
@@ -324,7 +324,7 @@ impl Told {
                 route.in_words(),
             ),
             ("geo", _) => {
-                let far = serves.distance_km.map_or("near".to_owned(), |km| format!("{km} km away"));
+                let far = serves.distance_km.map_or_else(|| "near".to_owned(), |km| format!("{km} km away"));
                 format!("because it is {far}: {}", self.place())
             }
             ("default", _) => format!("because it is a default of the service; {}", self.place()),
