@@ -5,6 +5,7 @@
 //! | `model` | the slow model of the decision, its generator and its planted mistakes |
 //! | `harness` | the binary on a temporary directory, and a table of Internet size |
 //! | `load` | pushes under load, kills at any moment |
+//! | `golden` | what commands print, to transcripts in `tests/golden` |
 //! | `differential` | the decision against the model on random tables, clients and health |
 //! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
 //! | `scenarios` | stories of a fleet, told in `tests/scenarios`: who serves after each event |
@@ -12,6 +13,7 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod differential;
+mod golden;
 mod harness;
 mod hostile;
 mod load;

@@ -3,7 +3,7 @@
 //! Owns names, help and the shape of arguments; what they do is their modules' business. Names are
 //! promises to scripts: see the contract before changing one. Layer 9.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -12,7 +12,6 @@ use std::path::PathBuf;
 #[command(
     name = "steerd",
     version,
-    propagate_version = true,
     max_term_width = 100,
     after_help = "Exit codes: 0 fine, 1 failed while running, 2 bad config or data, 64 bad usage."
 )]
@@ -70,6 +69,7 @@ pub struct Check {
 
 /// `steerd explain`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whom").args(["config", "table", "server"]).required(true).multiple(true))]
 #[command(after_help = "One of --config, --server and --table says whom to ask:\n  \
   --config FILE          what a steerd with this config would serve, read from disk\n  \
   --config FILE --table  a candidate table, with the GeoIP and settings of the config\n  \
@@ -88,7 +88,7 @@ pub struct Explain {
     #[arg(long = "type", value_name = "TYPE", ignore_case = true)]
     pub qtype: Option<Qtype>,
     /// Config file
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["server", "table"])]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Table to ask instead of the served one
     #[arg(long, value_name = "FILE")]

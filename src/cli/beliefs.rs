@@ -152,7 +152,7 @@ fn list(server: &args::Server, is_json: bool, out: &mut dyn Write) -> Result<(),
         return Ok(writeln!(out, "no overrides: health decides")?);
     }
     let row = |one: &Held| {
-        let until = one.until.clone().unwrap_or_else(|| "deleted".to_owned());
+        let until = one.until.clone().unwrap_or_else(|| "no end".to_owned());
         vec![
             words(&one.target),
             one.state.clone(),

@@ -43,6 +43,7 @@ pub fn check(args: &args::Check, out: &mut dyn Write) -> Result<(), Failure> {
         },
         None => findings.table_file(args, BODY_OCTETS_MAX).map(drop).unwrap_or_default(),
     }
+    findings.sort(args);
     let told = findings.tell(out);
     match findings.problems.len() as u64 {
         0 => Ok(told?),
@@ -80,7 +81,9 @@ impl Findings {
         let table = if args.table.is_some() {
             self.table_file(args, file.config.control.body_octets_max())
         } else {
-            file.table().and_then(|read| self.table(read))
+            let name = file.config.table.file.as_deref().map(|path| file.resolve(path));
+            let name = name.map(|name| name.display().to_string()).unwrap_or_default();
+            file.table().and_then(|read| self.table(&name, read))
         };
         if let (Some(zones), Some(table)) = (&zones, &table) {
             self.zones_and_table(file, zones, table);
@@ -128,16 +131,16 @@ impl Findings {
     /// Checks the table that was named by itself.
     fn table_file(&mut self, args: &args::Check, octets_max: u64) -> Option<Table> {
         let path = args.table.as_deref()?;
-        self.table(load::read_table(path, octets_max))
+        self.table(&path.display().to_string(), load::read_table(path, octets_max))
     }
 
-    /// Takes up what reading a table brought.
-    fn table(&mut self, read: Result<Read, Vec<Problem>>) -> Option<Table> {
+    /// Takes up what reading the table in file `name` brought.
+    fn table(&mut self, name: &str, read: Result<Read, Vec<Problem>>) -> Option<Table> {
         let Read { table, warnings, ignored } =
             read.map_err(|problems| self.problems.extend(problems)).ok()?;
         self.warnings.extend(warnings.iter().map(ToString::to_string));
         let ignored = ignored.iter();
-        self.warnings.extend(ignored.map(|key| format!("line {}: {} is ignored", key.line, key.key)));
+        self.warnings.extend(ignored.map(|key| format!("{name}:{}: {} is ignored", key.line, key.key)));
         let counts = TableCounts::of(&table);
         self.fine.push(format!(
             "table of epoch {}: {}, {}, {}, {}, {} and {}",
@@ -173,6 +176,15 @@ impl Findings {
             let named = outside[..outside.len().min(NAMED_MAX)].join(", ");
             self.notes.push(format!("outside every zone, so served over HTTP only: {named}{more}"));
         }
+    }
+
+    /// Puts the config's problems first, in the order of its lines.
+    fn sort(&mut self, args: &args::Check) {
+        let config = args.config.as_deref().map(|path| path.display().to_string());
+        self.problems.sort_by_key(|problem| {
+            let is_config = Some(&problem.file) == config.as_ref();
+            (!is_config, if is_config { problem.line } else { 0 })
+        });
     }
 
     /// Tells everything.

@@ -258,7 +258,7 @@ impl Client {
 
 /// An epoch in words.
 fn named(epoch: Option<u64>) -> String {
-    epoch.map_or("none".to_owned(), |epoch| epoch.to_string())
+    epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string())
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure>
         return Ok(writeln!(out, "{}", json.trim_end())?);
     }
     let told: Told = serde_json::from_str(&json).context("the server's explanation is of another version")?;
-    told.write(out, &from)?;
+    told.write(out, &from, args.server.is_some())?;
     Ok(())
 }
 
@@ -255,8 +255,8 @@ fn served_table(
 }
 
 impl Told {
-    /// Writes everything; `from` says who decided.
-    fn write(&self, out: &mut dyn Write, from: &str) -> io::Result<()> {
+    /// Writes everything; `from` says who decided, `is_live` that it serves.
+    fn write(&self, out: &mut dyn Write, from: &str, is_live: bool) -> io::Result<()> {
         writeln!(out, "{}", self.who())?;
         if let Some(why) = self.reason() {
             writeln!(out, "{why}")?;
@@ -265,8 +265,10 @@ impl Told {
             writeln!(out, "{line}")?;
         }
         writeln!(out, "{}", self.scope())?;
-        let epoch = self.epoch.map_or("no table".to_owned(), |epoch| format!("epoch {epoch}"));
-        writeln!(out, "{epoch}, generation {}, from {from}", self.generation)?;
+        let epoch = self.epoch.map_or_else(|| "no table".to_owned(), |epoch| format!("epoch {epoch}"));
+        // Made from disk there is only one.
+        let generation = if is_live { format!(", generation {}", self.generation) } else { String::new() };
+        writeln!(out, "{epoch}{generation}, from {from}")?;
         if self.candidates.is_empty() {
             return Ok(());
         }
@@ -322,7 +324,7 @@ impl Told {
                 route.in_words(),
             ),
             ("geo", _) => {
-                let far = serves.distance_km.map_or("near".to_owned(), |km| format!("{km} km away"));
+                let far = serves.distance_km.map_or_else(|| "near".to_owned(), |km| format!("{km} km away"));
                 format!("because it is {far}: {}", self.place())
             }
             ("default", _) => format!("because it is a default of the service; {}", self.place()),
@@ -358,9 +360,8 @@ impl Told {
         };
         remarks.extend(health.map(str::to_owned));
         if self.peer_decides {
-            remarks.push(
-                "as an ECS prefix it would decide nothing, being special: the resolver would".to_owned(),
-            );
+            let remark = "as the ECS prefix of a query it is special and not used: the resolver's address is";
+            remarks.push(remark.to_owned());
         }
         remarks
     }
@@ -371,12 +372,12 @@ impl Told {
         let holds = holds.ok().and_then(|net| IpNetwork::new(net.network(), self.scope_len).ok());
         let holds = holds.map_or_else(|| format!("/{}", self.scope_len), |holds| holds.to_string());
         let key = match &*self.key {
-            "service" => "appliances by service name",
-            "service+client" => "appliances by service and client",
-            "content" => "appliances by content key",
+            "service" => "service name",
+            "service+client" => "service name and client",
+            "content" => "content key",
             other => other,
         };
-        format!("answers for {holds}; {key}")
+        format!("answers for {holds}, spread by {key}")
     }
 
     /// Candidates in columns.

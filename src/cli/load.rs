@@ -128,10 +128,16 @@ impl ConfigFile {
             let keys: Vec<&str> = problem.key.split('.').collect();
             return Problem { line: self.line_of(&keys), ..problem.in_file(&self.name) };
         }
+        let config = &self.config;
+        let mut tokens = config.control.tokens.iter();
+        if let Some(token) = tokens.find(|token| token.file.display().to_string() == problem.file) {
+            let found = format!("{} ({})", problem.file, said(&problem.found));
+            let key = "control.tokens".to_owned();
+            return Problem { line: token.line, key, found, ..problem }.in_file(&self.name);
+        }
         if problem.line > 0 || Path::new(&problem.file).exists() {
             return problem;
         }
-        let config = &self.config;
         let is_it = |path: &Path| self.resolve(path).display().to_string() == problem.file;
         let found = said(&problem.found);
         let found = format!("{} ({found})", problem.file);

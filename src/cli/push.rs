@@ -279,7 +279,12 @@ impl Diff {
 
 /// Address space that moves, in words: addresses of IPv4, blocks of IPv6.
 pub fn moved(v4: u128, v6: u128) -> String {
-    format!("{} IPv4 addresses, {} of IPv6", grouped(v4), blocks_v6(v6))
+    match (v4, v6) {
+        (0, 0) => "nobody".to_owned(),
+        (_, 0) => format!("{} IPv4 addresses", grouped(v4)),
+        (0, _) => format!("{} of IPv6", blocks_v6(v6)),
+        _ => format!("{} IPv4 addresses, {} of IPv6", grouped(v4), blocks_v6(v6)),
+    }
 }
 
 /// IPv6 space in the largest of usual blocks that it is a multiple of.

@@ -148,7 +148,8 @@ impl Difference {
         if self.details.is_empty() {
             let same = self.diff.addresses_moved_v4 == 0 && self.diff.addresses_moved_v6 == 0;
             debug_assert!(same, "equal tables decide equally");
-            return writeln!(out, "the same but for the epoch");
+            let same = if old.digest == new.digest { "the same" } else { "the same but for the first line" };
+            return writeln!(out, "{same}");
         }
         let details = &self.details;
         let routes = |counts: &TableCounts| (counts.routes_v4 + counts.routes_v6) as u64;
@@ -197,10 +198,10 @@ impl Difference {
         if v4 == 0 && v6 == 0 {
             return writeln!(out, "clients     none gets another first cluster");
         }
-        writeln!(out, "clients     {} get another first cluster,", moved_words(v4, v6))?;
+        writeln!(out, "clients     {} get another first cluster", moved_words(v4, v6))?;
         writeln!(
             out,
-            "            {:.2} % of {} and {:.2} % of {} routed before",
+            "            IPv4: {:.2} % of the {} addresses routed before; IPv6: {:.2} % of {}",
             found.share_v4() * 100.0,
             grouped(found.routed_v4),
             found.share_v6() * 100.0,
