@@ -97,7 +97,7 @@ pub struct Explain {
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "table"])]
     pub server: Option<String>,
     /// File with a token that may read
-    #[arg(long, value_name = "FILE", requires = "server")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "table"])]
     pub token_file: Option<PathBuf>,
     /// Print JSON, as /v1/explain does
     #[arg(long)]

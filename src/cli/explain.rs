@@ -78,7 +78,6 @@ struct Candidate {
     rank: usize,
     kind: String,
     class: String,
-    site: String,
     distance_km: Option<u16>,
     prefix: Option<String>,
     route: Option<Route>,
@@ -387,16 +386,17 @@ impl Told {
         if grid.width().is_none() {
             grid.set_width(COLUMNS);
         }
+        // On the narrowest of terminals every column counts.
+        let gap = if grid.width().is_some_and(|columns| columns < COLUMNS) { 1 } else { 2 };
         let has_routes = self.candidates.iter().any(|one| one.route.is_some());
-        let mut header = vec!["#", "cluster", "site", "class", "because of", "km"];
-        header.extend(has_routes.then_some("lp/path/origin/med"));
+        let mut header = vec!["#", "cluster", "class", "because of", "km"];
+        header.extend(has_routes.then_some("lp/as/or/med"));
         header.extend(["up", "why"]);
         grid.set_header(&header);
         for one in self.candidates.iter().take(ROWS_MAX) {
             let mut row = vec![
                 one.rank.to_string(),
                 one.cluster.clone(),
-                one.site.clone(),
                 one.class.trim_end_matches("_peering").to_owned(),
                 format!("{} {}", one.kind, one.prefix.as_deref().unwrap_or("")),
                 one.distance_km.map_or(String::new(), |km| km.to_string()),
@@ -405,13 +405,13 @@ impl Told {
             row.extend([format!("{}/{}", one.up, one.active), one.in_short().to_owned()]);
             grid.add_row(row);
         }
-        for numbers in [0, 5] {
+        for numbers in [0, 4] {
             if let Some(column) = grid.column_mut(numbers) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
         for column in grid.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, gap));
         }
         grid
     }
