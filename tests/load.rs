@@ -4,12 +4,16 @@
 //! Every probe's prefix leads to one cluster at each epoch, and an appliance's address and host name
 //! name its cluster: each answer tells which epoch it is from.
 
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod harness;
+
 use crate::harness::internet::{self, Internet, cluster_of};
 use crate::harness::{Steerd, call, dns, write_config};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// UDP queries a second.
@@ -18,6 +22,9 @@ const UDP_QPS: u64 = 20_000;
 const HTTP_RPS: u64 = 2_000;
 /// TCP queries a second, each on its own connection.
 const TCP_QPS: u64 = 100;
+
+/// One test at a time: they share two cores with what they measure.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const SERVICE: &str = "video.cdn.example";
 
@@ -303,6 +310,7 @@ fn under_load(steerd: &Steerd, probes: &[Probe], old: u64, name: &str, push: imp
 
 #[test]
 fn pushes_under_load_lose_nothing_and_never_go_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let internet = Internet::read();
     let dir = tempfile::tempdir().expect("a directory");
     let config = write_config(dir.path(), "[table]\nstate_dir = \"state\"\n");
@@ -342,6 +350,7 @@ fn pushes_under_load_lose_nothing_and_never_go_back() {
 /// acknowledged, from the state directory alone, within a second.
 #[test]
 fn kill_at_any_moment_keeps_what_was_acknowledged() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let rounds = if std::env::var_os("STEERD_SOAK").is_some() { 500 } else { 50 };
     let internet = Internet::read();
     let dir = tempfile::tempdir().expect("a directory");

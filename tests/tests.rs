@@ -1,10 +1,9 @@
-//! Integration tests: one binary, so that it links once. The table of contents:
+//! Integration tests: one binary, so that it links once; but for `tests/load.rs`, which measures and runs
+//! alone. The table of contents:
 //!
 //! | module | what it holds to what |
 //! |---|---|
 //! | `model` | the slow model of the decision, its generator and its planted mistakes |
-//! | `harness` | the binary on a temporary directory, and a table of Internet size |
-//! | `load` | pushes under load, kills at any moment |
 //! | `golden` | what commands print, to transcripts in `tests/golden` |
 //! | `differential` | the decision against the model on random tables, clients and health |
 //! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
@@ -14,9 +13,7 @@
 
 mod differential;
 mod golden;
-mod harness;
 mod hostile;
-mod load;
 mod model;
 mod scenarios;
 mod tidy;

@@ -17,7 +17,7 @@ use crate::table::{Table, read_delta};
 use crate::units::Epoch;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -142,17 +142,18 @@ impl Store {
         recovered: &mut Recovered,
     ) -> io::Result<Option<Series>> {
         let path = self.path(number, "table");
-        let bytes = fs::read(&path)?;
         let written_at_ms = modified_ms(&path);
-        // Older tables are only listed; they are read whole when somebody wants them back.
+        // Older tables are only listed; they are read and checked when somebody wants them back.
         let epoch = if is_newest {
-            artefact::read(&bytes).map(|table| {
+            artefact::read(&fs::read(&path)?).map(|table| {
                 let epoch = table.epoch();
                 recovered.table = Some(table);
                 epoch
             })
         } else {
-            artefact::read_epoch(&bytes)
+            let mut beginning = Vec::new();
+            File::open(&path)?.take(artefact::PEEK_LEN as u64).read_to_end(&mut beginning)?;
+            artefact::peek_epoch(&beginning)
         };
         let epoch = match epoch {
             Ok(epoch) => epoch,
@@ -161,8 +162,8 @@ impl Store {
                 return Ok(None);
             }
         };
-        let mut series =
-            Series { number, epoch, artefact_bytes: bytes.len() as u64, written_at_ms, deltas: Vec::new() };
+        let artefact_bytes = fs::metadata(&path)?.len();
+        let mut series = Series { number, epoch, artefact_bytes, written_at_ms, deltas: Vec::new() };
         let records = self.read_journal(number, is_newest, recovered)?;
         if is_newest {
             recovered.written_at_ms = written_at_ms;

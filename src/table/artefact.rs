@@ -181,6 +181,22 @@ pub fn read_epoch(bytes: &[u8]) -> Result<Epoch, ArtefactError> {
     read_header(fleet.rest).map(|header| header.epoch).map_err(ArtefactError::Fleet)
 }
 
+/// Octets at the beginning of an artefact that [`peek_epoch`] needs.
+pub const PEEK_LEN: usize = HEAD_LEN + (1 << 12);
+
+/// Reads the epoch off the beginning of an artefact, unchecked: good for a list of what there is.
+///
+/// # Errors
+/// [`ArtefactError`] when it does not begin as an artefact does.
+pub fn peek_epoch(beginning: &[u8]) -> Result<Epoch, ArtefactError> {
+    if !is_artefact(beginning) {
+        return Err(ArtefactError::Magic);
+    }
+    let lines = beginning.get(HEAD_LEN..).ok_or(ArtefactError::Short)?;
+    let first = lines.split_inclusive(|octet| *octet == b'\n').next().unwrap_or_default();
+    read_header(first).map(|header| header.epoch).map_err(ArtefactError::Fleet)
+}
+
 /// Checks magic, version and digest, and finds the sections.
 fn read_sections(bytes: &[u8]) -> Result<[Cursor<'_>; 4], ArtefactError> {
     if !is_artefact(bytes) {

@@ -11,18 +11,16 @@ use std::path::Path;
 pub struct Internet {
     /// `prefix` as text and origin.
     pub prefixes: Vec<(String, u32)>,
-    /// They were really announced.
-    pub is_real: bool,
 }
 
 impl Internet {
     /// Reads the prefix table, or makes one up.
     pub fn read() -> Self {
         match read_table() {
-            Some(prefixes) => Self { prefixes, is_real: true },
+            Some(prefixes) => Self { prefixes },
             None => {
                 eprintln!("no target/prefixes.csv.gz: measuring with a made-up table of the same size");
-                Self { prefixes: made_up(), is_real: false }
+                Self { prefixes: made_up() }
             }
         }
     }

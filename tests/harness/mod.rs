@@ -60,6 +60,8 @@ impl Steerd {
         let mut child = Command::new(binary())
             .args(["serve", "--config"])
             .arg(config)
+            // Every push is logged; here only what goes wrong is of interest.
+            .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -117,8 +119,6 @@ impl Drop for Steerd {
 pub struct Reply {
     /// Status code.
     pub status: u16,
-    /// Head, as it came.
-    pub head: String,
     /// Body.
     pub body: String,
 }
@@ -153,7 +153,7 @@ pub fn call(addr: SocketAddr, method: &str, path: &str, body: &[u8]) -> std::io:
     let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {head:?}")))?;
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if is_chunked { dechunk(body) } else { body.to_owned() };
-    Ok(Reply { status, head: head.to_owned(), body })
+    Ok(Reply { status, body })
 }
 
 /// Takes the chunk sizes out of a body (RFC 9112 section 7.1).
