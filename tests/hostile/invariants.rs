@@ -84,6 +84,21 @@ fn base() -> &'static Arc<Table> {
     BASE.get_or_init(|| Arc::new(table::read_full(TABLE.as_bytes()).expect("a table").table))
 }
 
+/// The same without the regular expression, which takes longer to compile than all else to read.
+pub fn plain_text() -> String {
+    TABLE.lines().filter(|line| !line.contains("path_regex")).map(|line| format!("{line}\n")).collect()
+}
+
+/// That table, read once.
+fn plain() -> &'static (String, Table) {
+    static PLAIN: OnceLock<(String, Table)> = OnceLock::new();
+    PLAIN.get_or_init(|| {
+        let text = plain_text();
+        let table = table::read_full(text.as_bytes()).expect("a table").table;
+        (text, table)
+    })
+}
+
 /// Zones and table compiled, once.
 fn world() -> &'static Snapshot {
     static WORLD: OnceLock<Snapshot> = OnceLock::new();
@@ -188,9 +203,7 @@ fn check_reply(packet: &[u8], transport: Transport, answered: Answered, reply: &
 }
 
 /// The client subnet of an OPT.
-fn subnet_of(
-    opt: &domain::base::opt::Opt<impl AsRef<[u8]> + domain::dep::octseq::Octets>,
-) -> Option<ClientSubnet> {
+fn subnet_of(opt: &domain::base::opt::Opt<impl domain::dep::octseq::Octets>) -> Option<ClientSubnet> {
     opt.iter::<ClientSubnet>().find_map(Result::ok)
 }
 
@@ -306,7 +319,7 @@ pub fn table_line(text: &[u8]) {
     let text = if text.starts_with(b"{\"table\"") {
         text
     } else {
-        whole = [TABLE.as_bytes(), text].concat();
+        whole = [plain().0.as_bytes(), text].concat();
         &whole
     };
     let _ = table::read_header(text);
@@ -320,14 +333,14 @@ pub fn table_line(text: &[u8]) {
 
 /// A delta on the fixed table.
 fn delta(text: &[u8]) {
-    match table::read_delta(text, base()) {
+    match table::read_delta(text, &plain().1) {
         Ok(delta) => {
             let table = &delta.read.table;
             check_table(table);
             let again = table::read_full(&text_of(table)).expect("what was written").table;
             assert_eq!(&again, table, "a delta leads where the whole text leads");
             assert!(delta.routes.v4.is_sorted() && delta.routes.v6.is_sorted());
-            assert!(table.epoch() > base().epoch());
+            assert!(table.epoch() > plain().1.epoch());
         }
         Err(table::DeltaError::WrongBase { base: on, served }) => {
             assert_ne!(on, served);
@@ -432,11 +445,13 @@ pub fn journal(octets: &[u8]) {
         assert_eq!(journal::read(&octets[..good]), (records.clone(), Tail::Whole), "cut where it says");
         let again: Vec<u8> = records.iter().flat_map(journal::append).collect();
         assert_eq!(journal::read(&again), (records.clone(), Tail::Whole), "written again");
-        // A crash may cut anywhere: what was whole before stays.
-        if let (Tail::Whole, Some(last)) = (tail, octets.len().checked_sub(1)) {
-            let (kept, tail) = journal::read(&octets[..last]);
+        // A crash may cut anywhere: what was whole before stays. (Octets of a payload that are a record
+        // themselves are another matter; no text of a delta can be, for its heads are no JSON.)
+        let marks = octets.windows(4).filter(|four| four == b"SDJ1").count();
+        if tail == Tail::Whole && !records.is_empty() && marks == records.len() {
+            let (kept, tail) = journal::read(&octets[..octets.len() - 1]);
             assert_eq!(kept[..], records[..records.len() - 1]);
-            assert!(kept.is_empty() && tail == Tail::Torn { at: 0 } || matches!(tail, Tail::Torn { .. }));
+            assert!(matches!(tail, Tail::Torn { .. }), "{tail:?}");
         }
     }
 }

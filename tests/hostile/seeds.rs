@@ -6,7 +6,7 @@ use steerd::table::journal::{self, Record};
 use steerd::table::{self, artefact};
 use steerd::units::Epoch;
 
-use super::invariants::TABLE;
+use super::invariants::{TABLE, plain_text};
 
 /// Seeds of the fuzz target `target`; none for one whose seeds are files.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -354,8 +354,9 @@ fn lines() -> Vec<Vec<u8>> {
 
 /// Artefacts: the fixed table, its fleet alone, nothing.
 fn artefacts() -> Vec<Vec<u8>> {
-    let fleet: String =
-        TABLE.lines().filter(|line| !line.contains("\"route\"")).map(|line| format!("{line}\n")).collect();
+    let plain = plain_text();
+    let is_fleet = |line: &&str| !line.contains("\"route\"");
+    let fleet: String = plain.lines().filter(is_fleet).map(|line| format!("{line}\n")).collect();
     let tiny = r#"{"table":{"format":1,"epoch":1}}
 {"site":{"code":"s","lat":1,"lon":1,"name":"S"}}
 {"cluster":{"name":"c","site":"s","class":"transit"}}
@@ -363,7 +364,7 @@ fn artefacts() -> Vec<Vec<u8>> {
 {"route":{"prefix":"1.1.0.0/16","via":[{"cluster":"c","med":1}]}}
 {"route":{"prefix":"2a00::/12","via":[{"cluster":"c"}]}}
 "#;
-    let texts = [TABLE, &fleet, tiny, r#"{"table":{"format":1,"epoch":1}}"#];
+    let texts = [&plain[..], &fleet, tiny, r#"{"table":{"format":1,"epoch":1}}"#];
     let mut all: Vec<Vec<u8>> = texts
         .iter()
         .map(|text| artefact::write(&table::read_full(text.as_bytes()).expect("a table").table))
