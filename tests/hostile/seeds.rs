@@ -137,14 +137,27 @@ fn packets() -> Vec<Vec<u8>> {
     let mut all: Vec<Parts> = Vec::new();
     for name in NAMES {
         all.extend([1, 28].map(|qtype| Parts::of(name, qtype)));
-        all.push(Parts::of(name, 1).opt(&option(8, &[0, 1, 24, 0, 5, 5, 5])));
+        all.push(Parts::of(name, 255));
+        all.extend(
+            [5, 6].map(|octet| Parts::of(name, 1).opt(&option(8, &[0, 1, 24, 0, octet, octet, octet]))),
+        );
     }
     let ns1 = "ns1.cdn.example";
     for qtype in [0, 2, 5, 6, 12, 15, 16, 33, 41, 43, 65, 250, 251, 252, 255, 257, 65_535] {
         all.push(Parts::of("video.cdn.example", qtype));
         all.push(Parts::of(if qtype % 2 == 0 { ns1 } else { "cdn.example" }, qtype).opt(&[]));
     }
-    for (name, qtype) in [("big", 16), ("mail", 15), ("srv", 33), ("sub", 43), ("sub", 2), ("www", 5)] {
+    for (name, qtype) in [
+        ("big", 16),
+        ("mail", 15),
+        ("srv", 33),
+        ("sub", 43),
+        ("sub", 2),
+        ("www", 5),
+        ("fat", 1),
+        ("fat", 28),
+        ("off", 1),
+    ] {
         all.push(Parts::of(&format!("{name}.cdn.example"), qtype));
         all.push(Parts::of(&format!("{name}.cdn.example"), qtype).opt(&[]));
     }
