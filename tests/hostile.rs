@@ -88,7 +88,7 @@ fn every_fuzz_target_is_replayed() {
 /// Holds a target's invariants over corpus, seeds and mutations of them.
 fn run(name: &str) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
-    let how = std::env::var("STEERD_SEEDS").unwrap_or_default();
+    let how = std::env::var_os("STEERD_SEEDS").unwrap_or_default();
     let mut inputs = seeds::of(name);
     if how == "write" {
         write(target, &inputs);
