@@ -404,7 +404,7 @@ impl Told {
         };
         all.say_all("list", &each(&|candidate| candidate.cluster.clone()));
         all.say_all("kinds", &each(&|candidate| format!("{:?}", candidate.kind).to_lowercase()));
-        all.say_all("km", &each(&|c| c.distance_km.map_or("-".to_owned(), |km| km.to_string())));
+        all.say_all("km", &each(&|c| c.distance_km.map_or_else(|| "-".to_owned(), |km| km.to_string())));
         all.say("first", told.first_match.as_ref().map_or("-", |first| &first.cluster));
         all.say("decides", if told.peer_decides { "peer" } else { "client" });
         let country = told.location.as_ref().and_then(|location| location.country.as_deref());

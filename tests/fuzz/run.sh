@@ -2,7 +2,8 @@
 # Runs fuzz targets, each for SECONDS, and fails if one finds anything.
 #
 #   tests/fuzz/run.sh SECONDS [TARGET…]    all targets without a name; prints executions and coverage
-#   tests/fuzz/run.sh --keep [TARGET…]     merges what was found worth keeping into tests/corpora
+#   tests/fuzz/run.sh --keep [TARGET…]     merges what was found worth keeping into tests/corpora;
+#                                          an input that broke something is kept as crash-NAME there
 #
 # Needs a nightly toolchain and cargo-fuzz (installed if missing). New inputs gather beside the build
 # products, in fuzz/TARGET; crashes in fuzz/crash-TARGET-*, ready for `BINARY FILE`.
@@ -35,7 +36,7 @@ for target in "${targets[@]}"; do
     CARGO_TARGET_DIR="$build" cargo +nightly fuzz build --fuzz-dir tests/fuzz "$target" >"$build/fuzz/$target.build" 2>&1 ||
         { cat "$build/fuzz/$target.build" >&2; exit 1; }
     # A copy: another build does not disturb a long run.
-    cp "$build/$host/release/$target" "$build/fuzz/run-$target"
+    cp --remove-destination "$build/$host/release/$target" "$build/fuzz/run-$target"
     mkdir -p "$build/fuzz/$target"
     mapfile -t folders < <(seeds "$target")
     options=("-max_len=${length[$target]}" -timeout=20 -rss_limit_mb=2048 "-artifact_prefix=$build/fuzz/crash-$target-")
@@ -44,8 +45,10 @@ for target in "${targets[@]}"; do
         fresh=$(mktemp -d)
         "$build/fuzz/run-$target" "${options[@]}" -merge=1 "$fresh" "${folders[@]}" >"$log" 2>&1
         mkdir -p "tests/corpora/$target"
-        find "tests/corpora/$target" -type f -delete
-        find "$fresh" -type f -size -24k -exec mv -t "tests/corpora/$target" {} +
+        # What once broke something stays; of the rest the smallest, up to 128 KiB.
+        find "tests/corpora/$target" -type f ! -name 'crash-*' -delete
+        find "$fresh" -type f -printf '%s %p\n' | sort -n | awk '(sum += $1) <= 131072 { print $2 }' |
+            xargs -r mv -t "tests/corpora/$target"
         rm -rf "$fresh"
         echo "$target: $(find "tests/corpora/$target" -type f | wc -l) inputs, $(du -sb "tests/corpora/$target" | cut -f1) octets"
         continue

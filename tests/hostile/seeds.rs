@@ -6,7 +6,7 @@ use steerd::table::journal::{self, Record};
 use steerd::table::{self, artefact};
 use steerd::units::Epoch;
 
-use super::invariants::TABLE;
+use super::invariants::{TABLE, plain_text};
 
 /// Seeds of the fuzz target `target`; none for one whose seeds are files.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
@@ -137,14 +137,27 @@ fn packets() -> Vec<Vec<u8>> {
     let mut all: Vec<Parts> = Vec::new();
     for name in NAMES {
         all.extend([1, 28].map(|qtype| Parts::of(name, qtype)));
-        all.push(Parts::of(name, 1).opt(&option(8, &[0, 1, 24, 0, 5, 5, 5])));
+        all.push(Parts::of(name, 255));
+        all.extend(
+            [5, 6].map(|octet| Parts::of(name, 1).opt(&option(8, &[0, 1, 24, 0, octet, octet, octet]))),
+        );
     }
     let ns1 = "ns1.cdn.example";
     for qtype in [0, 2, 5, 6, 12, 15, 16, 33, 41, 43, 65, 250, 251, 252, 255, 257, 65_535] {
         all.push(Parts::of("video.cdn.example", qtype));
         all.push(Parts::of(if qtype % 2 == 0 { ns1 } else { "cdn.example" }, qtype).opt(&[]));
     }
-    for (name, qtype) in [("big", 16), ("mail", 15), ("srv", 33), ("sub", 43), ("sub", 2), ("www", 5)] {
+    for (name, qtype) in [
+        ("big", 16),
+        ("mail", 15),
+        ("srv", 33),
+        ("sub", 43),
+        ("sub", 2),
+        ("www", 5),
+        ("fat", 1),
+        ("fat", 28),
+        ("off", 1),
+    ] {
         all.push(Parts::of(&format!("{name}.cdn.example"), qtype));
         all.push(Parts::of(&format!("{name}.cdn.example"), qtype).opt(&[]));
     }
@@ -354,8 +367,9 @@ fn lines() -> Vec<Vec<u8>> {
 
 /// Artefacts: the fixed table, its fleet alone, nothing.
 fn artefacts() -> Vec<Vec<u8>> {
-    let fleet: String =
-        TABLE.lines().filter(|line| !line.contains("\"route\"")).map(|line| format!("{line}\n")).collect();
+    let plain = plain_text();
+    let is_fleet = |line: &&str| !line.contains("\"route\"");
+    let fleet: String = plain.lines().filter(is_fleet).map(|line| format!("{line}\n")).collect();
     let tiny = r#"{"table":{"format":1,"epoch":1}}
 {"site":{"code":"s","lat":1,"lon":1,"name":"S"}}
 {"cluster":{"name":"c","site":"s","class":"transit"}}
@@ -363,7 +377,7 @@ fn artefacts() -> Vec<Vec<u8>> {
 {"route":{"prefix":"1.1.0.0/16","via":[{"cluster":"c","med":1}]}}
 {"route":{"prefix":"2a00::/12","via":[{"cluster":"c"}]}}
 "#;
-    let texts = [TABLE, &fleet, tiny, r#"{"table":{"format":1,"epoch":1}}"#];
+    let texts = [&plain[..], &fleet, tiny, r#"{"table":{"format":1,"epoch":1}}"#];
     let mut all: Vec<Vec<u8>> = texts
         .iter()
         .map(|text| artefact::write(&table::read_full(text.as_bytes()).expect("a table").table))
