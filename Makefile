@@ -17,6 +17,7 @@ run: build  ## build and serve the demo fleet (DNS 5300, HTTP 8080, control 9053
 	$(TARGET)/release/steerd serve --config config/steerd.toml
 
 test: tools prefixes build  ## run all tests, installing the tools they need
+	$(CARGO) bench --locked --bench bench -- --smoke
 	STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked
 
 check:  ## formatting, lints and documentation, warnings denied
@@ -25,10 +26,10 @@ check:  ## formatting, lints and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 bench: build prefixes  ## measure lookups, decisions, answers and builds; prints medians and ratios
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench bench
 
 bench-smoke:  ## the same at toy size, to see that it runs
-	$(CARGO) bench --locked -- --smoke
+	$(CARGO) bench --locked --bench bench -- --smoke
 
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)

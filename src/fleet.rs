@@ -364,36 +364,14 @@ impl Fleet {
                 *id = ClusterId::at(cluster_at[id.index()]);
             }
         }
-        let named = |(index, name): (usize, &Box<str>)| (name.clone(), index);
         Self {
-            site_by_code: sites
-                .iter()
-                .map(|s| &s.code)
-                .enumerate()
-                .map(named)
-                .map(|(n, i)| (n, SiteId::at(i)))
-                .collect(),
-            cluster_by_name: clusters
-                .iter()
-                .map(|c| &c.name)
-                .enumerate()
-                .map(named)
-                .map(|(n, i)| (n, ClusterId::at(i)))
-                .collect(),
-            appliance_by_name: appliances
-                .iter()
-                .map(|a| &a.name)
-                .enumerate()
-                .map(named)
-                .map(|(n, i)| (n, ApplianceId::at(i)))
-                .collect(),
-            service_by_name: services
-                .iter()
-                .map(|s| &s.name)
-                .enumerate()
-                .map(named)
-                .map(|(n, i)| (n, ServiceId::at(i)))
-                .collect(),
+            site_by_code: ids_by_name(sites.iter().map(|site| &site.code), SiteId::at),
+            cluster_by_name: ids_by_name(clusters.iter().map(|cluster| &cluster.name), ClusterId::at),
+            appliance_by_name: ids_by_name(
+                appliances.iter().map(|appliance| &appliance.name),
+                ApplianceId::at,
+            ),
+            service_by_name: ids_by_name(services.iter().map(|service| &service.name), ServiceId::at),
             sites,
             clusters,
             appliances,
@@ -495,6 +473,14 @@ impl Fleet {
         }
         None
     }
+}
+
+/// For each name its id.
+fn ids_by_name<'a, Id>(
+    names: impl Iterator<Item = &'a Box<str>>,
+    at: impl Fn(usize) -> Id,
+) -> FxHashMap<Box<str>, Id> {
+    names.enumerate().map(|(index, name)| (name.clone(), at(index))).collect()
 }
 
 /// Sorts `items`; also says where each old index went.

@@ -74,6 +74,7 @@ pub mod metrics;
 pub mod policy;
 pub mod prefix;
 pub mod problem;
+#[allow(clippy::disallowed_methods, reason = "how long a push takes is told in its reply")]
 pub mod publish;
 pub mod serve;
 pub mod snapshot;

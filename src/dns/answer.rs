@@ -166,6 +166,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Answers a service's name; `node` is what is static there.
+    #[allow(clippy::too_many_arguments, reason = "a worker's buffers, each borrowed for itself")]
     fn service(
         &self,
         world: &Snapshot,

@@ -66,7 +66,7 @@ fn aligned_blocks<B: Bits>(first: B, last: B, mut emit: impl FnMut(Block<B>)) {
 pub(super) fn split<B: Bits>(block: Block<B>, segments: &[Segment<B>], mut emit: impl FnMut(B, u32, u8)) {
     let areas: Vec<Summary> = segments.iter().map(|s| Summary::of(s.identity)).collect();
     let last_of =
-        |at: usize| segments.get(at + 1).map_or(block.last(), |s| s.first.prev().unwrap_or(B::default()));
+        |at: usize| segments.get(at + 1).and_then(|next| next.first.prev()).unwrap_or_else(|| block.last());
     let mut done = 0;
     runs(&areas, |_, run| {
         let mut at = done;

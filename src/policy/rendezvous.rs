@@ -88,7 +88,7 @@ impl Contender {
         let at = (y >> 55 & 0xff) as usize;
         let rest = y & ((1 << 55) - 1);
         let (low, high) = (LOG2[at], LOG2[at + 1]);
-        let fraction = low + (u128::from(high - low) * u128::from(rest) >> 55) as u64;
+        let fraction = low + ((u128::from(high - low) * u128::from(rest)) >> 55) as u64;
         let log = (u64::from(zeros + 1) << FRACTION_BITS) - fraction;
         u128::from(log) * u128::from(self.inverse)
     }
@@ -101,7 +101,7 @@ impl Contender {
     /// Where `key` lies in the slice, 0 to 9,999.
     fn shed_bucket(self, key: KeyHash) -> u16 {
         let drawn = mix(self.hash ^ key.0 ^ u64::from_be_bytes(*b"shed_key"));
-        (u128::from(drawn) * 10_000 >> 64) as u16
+        ((u128::from(drawn) * 10_000) >> 64) as u16
     }
 }
 

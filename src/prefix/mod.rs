@@ -165,6 +165,7 @@ impl<B: Bits> Block<B> {
     }
 
     /// Prefix length in bits.
+    #[allow(clippy::len_without_is_empty, reason = "no block is empty")]
     pub fn len(self) -> u8 {
         self.len
     }
@@ -242,6 +243,7 @@ impl Prefix {
     }
 
     /// Prefix length in bits.
+    #[allow(clippy::len_without_is_empty, reason = "no block is empty")]
     pub fn len(self) -> u8 {
         match self {
             Self::V4(block) => block.len(),

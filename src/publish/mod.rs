@@ -142,7 +142,7 @@ impl Publisher {
     ) -> (Self, Vec<String>) {
         let answers = AnswerTallies::new(rules.workers);
         let mut warnings = recovered.warnings;
-        let mut health = Health::new(rules.health.clone());
+        let mut health = Health::new(rules.health);
         if let Some(problem) = recovered.health.and_then(|bytes| health.restore(&bytes, now).err()) {
             warnings.push(format!("health is not restored: {problem}"));
         }
@@ -331,7 +331,7 @@ impl Publisher {
             compiled = writer.compiler.compile(table, geography, rules.settings.clone());
         }
         let mut head = self.head();
-        head.health.set_settings(rules.health.clone());
+        head.health.set_settings(rules.health);
         writer.rules = rules;
         self.swap(&mut head, world.is_ready(), compiled, zones, now);
         Ok(())
@@ -726,7 +726,7 @@ fn unchanged(world: &Snapshot, remarks: Remarks, options: PushOptions) -> PushRe
 fn not_newer(writer: &Writer, world: &Snapshot) -> Refusal {
     Refusal::NotNewer {
         served_epoch: world.epoch(),
-        highest_epoch: writer.highest_epoch.unwrap_or(world.table().epoch()),
+        highest_epoch: writer.highest_epoch.unwrap_or_else(|| world.table().epoch()),
         digest: world.table().digest().to_owned(),
     }
 }

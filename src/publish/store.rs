@@ -341,7 +341,7 @@ impl Store {
 
     /// A file of the directory.
     fn path(&self, number: u64, kind: &str) -> PathBuf {
-        let dir = self.dir.as_deref().unwrap_or(Path::new("."));
+        let dir = self.dir.as_deref().unwrap_or_else(|| Path::new("."));
         dir.join(format!("{number:010}.{kind}"))
     }
 }

@@ -111,8 +111,8 @@ fn differing<B: Bits>(
         let (mut i, mut j) = (0, 0);
         let mut pos = covered.first();
         loop {
-            let old_last = old_values.get(i + 1).and_then(|n| n.0.prev()).unwrap_or(covered.last());
-            let new_last = new_values.get(j + 1).and_then(|n| n.0.prev()).unwrap_or(covered.last());
+            let old_last = old_values.get(i + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| covered.last());
+            let new_last = new_values.get(j + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| covered.last());
             let last = old_last.min(new_last);
             if !names.is_same(first(before, old_values[i].1), first(after, new_values[j].1)) {
                 out.push((pos, last));

@@ -46,7 +46,7 @@ impl Names {
             if !appliance.hostname.is_empty() {
                 let name = wire_name(&appliance.hostname);
                 names.add_inner(&name, false);
-                names.exact.entry(name).or_insert(Named::Appliance(ApplianceId::at(index)));
+                names.exact.entry(name).or_insert_with(|| Named::Appliance(ApplianceId::at(index)));
             }
         }
         names

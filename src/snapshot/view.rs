@@ -212,7 +212,7 @@ impl Members {
     /// Who may serve a service with `tags`, which are sorted.
     pub fn of(fleet: &Fleet, tags: &[Box<str>]) -> Self {
         let mut active_counts = vec![0; fleet.clusters().len()];
-        let has = |set: &[Box<str>], tag: &Box<str>| set.binary_search(tag).is_ok();
+        let has = |set: &[Box<str>], tag: &str| set.binary_search_by(|one| (**one).cmp(tag)).is_ok();
         let mut is_active = |appliance: &crate::fleet::Appliance| {
             let cluster = fleet.cluster(appliance.cluster);
             let active = appliance.is_in_service()

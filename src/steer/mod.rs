@@ -417,10 +417,10 @@ impl Walk<'_> {
         if self.service.fallback_alias.is_some() {
             return Verdict::Fallback;
         }
-        if self.world.settings().fail_open_below > 0.0 {
-            if let Some(verdict) = self.first(Stage::FailOpen, needed, recorder) {
-                return verdict;
-            }
+        if self.world.settings().fail_open_below > 0.0
+            && let Some(verdict) = self.first(Stage::FailOpen, needed, recorder)
+        {
+            return verdict;
         }
         if self.list.is_empty() { Verdict::NoCandidate } else { Verdict::NobodyUp }
     }
