@@ -124,7 +124,7 @@ fn served(world: &Snapshot, ask: &Ask<'_>, family: Option<Family>, key: Option<&
     let question = Question {
         service: service.expect("a service of the table"),
         client,
-        want: family.map_or(Want::Ranked(client.family()), Want::Family),
+        want: family.map_or_else(|| Want::Ranked(client.family()), Want::Family),
         key: key.map_or(Key::Dns, Key::Content),
     };
     steer(world, &question, &mut ranking);

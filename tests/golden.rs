@@ -4,7 +4,7 @@
 //! and what follows has to be what it printed and its exit code. `STEERD_GOLDEN=write` (`make golden`)
 //! rewrites what follows; a new case is a new `$` line. Inputs are in `tests/golden/input`.
 
-use crate::harness::binary;
+use crate::binary;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Runs one command line; what it printed, and its exit code.
 fn run(line: &str) -> String {
-    let output = Command::new(binary())
+    let output = Command::new(binary::path())
         .args(line.split_whitespace().skip(1))
         .current_dir(TOP)
         .env_remove("RUST_LOG")

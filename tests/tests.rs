@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds to what |
 //! |---|---|
+//! | `binary` | where the program under test is |
 //! | `model` | the slow model of the decision, its generator and its planted mistakes |
 //! | `golden` | what commands print, to transcripts in `tests/golden` |
 //! | `differential` | the decision against the model on random tables, clients and health |
@@ -11,6 +12,8 @@
 //! | `tidy` | the sources to the house rules: layers, headers, lengths, unsafe code, clocks |
 #![allow(missing_docs, clippy::print_stdout)]
 
+#[path = "harness/binary.rs"]
+mod binary;
 mod differential;
 mod golden;
 mod hostile;

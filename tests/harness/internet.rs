@@ -25,12 +25,6 @@ impl Internet {
         }
     }
 
-    /// The same, only every `step`-th prefix.
-    pub fn thinned(mut self, step: usize) -> Self {
-        self.prefixes = self.prefixes.into_iter().step_by(step).collect();
-        self
-    }
-
     /// A full table at `epoch` over 500 clusters of up to 16 appliances: each origin has its cluster of
     /// that epoch, one prefix in four has a second candidate. Three services share two views.
     pub fn table(&self, epoch: u64) -> String {

@@ -1,5 +1,6 @@
 //! Runs the real binary on a temporary directory and talks to it over sockets.
 
+pub mod binary;
 pub mod dns;
 pub mod internet;
 
@@ -18,11 +19,6 @@ pub struct Steerd {
     pub http: SocketAddr,
     /// The push API.
     pub control: SocketAddr,
-}
-
-/// The binary under test: an optimised one where the caller built it.
-pub fn binary() -> PathBuf {
-    std::env::var_os("STEERD_BIN").map_or_else(|| env!("CARGO_BIN_EXE_steerd").into(), PathBuf::from)
 }
 
 /// A config that listens on free ports of loopback and keeps its state in `state` beside it.
@@ -57,7 +53,7 @@ files = ["{root}/data/iptoasn-country.mmdb"]
 impl Steerd {
     /// Starts the binary and waits until it says that it answers.
     pub fn start(config: &Path) -> Self {
-        let mut child = Command::new(binary())
+        let mut child = Command::new(binary::path())
             .args(["serve", "--config"])
             .arg(config)
             // Every push is logged; here only what goes wrong is of interest.
