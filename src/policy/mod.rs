@@ -1,6 +1,6 @@
 //! The total order over candidates, and the hash that spreads content over a cluster.
 //!
-//! [`order`] ranks the clusters a route leads to; [`rendezvous`] ranks the appliances of one cluster.
+//! [`rank()`] orders the clusters a route leads to; [`rendezvous`] ranks the appliances of one cluster.
 //! Layer 4: knows candidates, classes, distances, names and weights, never an address.
 
 pub mod rendezvous;

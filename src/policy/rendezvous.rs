@@ -17,9 +17,12 @@
 //! `mix(A ^ K ^ "shed_key") * 10000 >> 64` below its basis points: always the same keys, and more of
 //! them as the slice grows.
 //!
-//! | name | key | cost at 10000 | shed bucket |
-//! |---|---|---|---|
-//! | `ams1-c001` | `/title/1/seg1.m4s` | see `the_published_vectors_hold` | |
+//! | name | key | capacity | cost | shed bucket |
+//! |---|---|---|---|---|
+//! | `ams1-c001` | `/title/1/seg1.m4s` | 10000 | 528890725485640474659823666265 | 1064 |
+//! | `ams1-c002` | `/title/1/seg1.m4s` | 40000 | 842481889611076836603966547424 | 6272 |
+//! | `ams1-c001` | `video.cdn.example` | 1 | 26609681815559655131786919210907350 | 2648 |
+//! | `ams1-c001` | `video.cdn.example\0\xc1\0\0\0` | 100000 | 26813081070350824668588778590 | 5318 |
 
 use crate::units::BasisPoints;
 use xxhash_rust::xxh64::xxh64;
@@ -123,6 +126,18 @@ mod tests {
             assert!((entry as f64 - exact).abs() < 128.0, "{j}: {entry} {exact}");
         }
         assert!(LOG2.is_sorted());
+    }
+
+    #[test]
+    fn the_published_vectors_hold() {
+        let check = |name, key: &[u8], capacity, cost, bucket| {
+            let (contender, key) = (Contender::new(name, capacity), KeyHash::of(key));
+            assert_eq!((contender.cost(key), contender.shed_bucket(key)), (cost, bucket), "{name}");
+        };
+        check("ams1-c001", b"/title/1/seg1.m4s", 10000, 528890725485640474659823666265, 1064);
+        check("ams1-c002", b"/title/1/seg1.m4s", 40000, 842481889611076836603966547424, 6272);
+        check("ams1-c001", b"video.cdn.example", 1, 26609681815559655131786919210907350, 2648);
+        check("ams1-c001", b"video.cdn.example\0\xc1\0\0\0", 100000, 26813081070350824668588778590, 5318);
     }
 
     #[test]

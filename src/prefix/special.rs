@@ -1,7 +1,7 @@
 //! Blocks that are nobody's on the Internet: the IANA special-purpose address registries
 //! (RFC 6890 and its updates, as of November 2026), entries that are not globally reachable.
 //!
-//! [`BLOCKS_V4`] and [`BLOCKS_V6`] do not overlap. [`holes_v4`] and [`holes_v6`] are entries inside
+//! The blocks of a family do not overlap. [`holes_v4`] and [`holes_v6`] are entries inside
 //! them that *are* globally reachable: ordinary address space. The transition blocks of
 //! [`super::transition`] are not here; their clients are IPv4.
 
