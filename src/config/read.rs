@@ -75,7 +75,7 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
         spread_v4: at.number("spread_v4", Dns::SPREAD_V4, 0..=32, "bits"),
         spread_v6: at.number("spread_v6", Dns::SPREAD_V6, 0..=128, "bits"),
         answers_no_ecs: at.number("answers_no_ecs", Dns::ANSWERS_NO_ECS, 1..=16, "addresses"),
-        explain_txt: at.flag("explain_txt", false),
+        explain_txt: explain_txt(&mut at),
         tcp_connections_max: at.number(
             "tcp_connections_max",
             Dns::TCP_CONNECTIONS_MAX,
@@ -135,6 +135,15 @@ fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
     };
     at.finish();
     http
+}
+
+/// Reads `explain_txt`, which is a name that is promised and an answer that is not there yet.
+fn explain_txt(at: &mut RawTable<'_, '_>) -> bool {
+    let wanted = at.flag("explain_txt", false);
+    if wanted {
+        at.refuse(at.line(), "explain_txt", "true", "false: this version explains by API and command only");
+    }
+    wanted
 }
 
 /// Reads `[http] listen`, whose elements are addresses or `{ addr, proxy_protocol }`.
