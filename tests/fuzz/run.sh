@@ -45,9 +45,10 @@ for target in "${targets[@]}"; do
         fresh=$(mktemp -d)
         "$build/fuzz/run-$target" "${options[@]}" -merge=1 "$fresh" "${folders[@]}" >"$log" 2>&1
         mkdir -p "tests/corpora/$target"
-        # What once broke something stays; of the rest the smallest, up to 128 KiB.
+        # What once broke something stays; of the rest up to 300 of all sizes, up to 128 KiB.
         find "tests/corpora/$target" -type f ! -name 'crash-*' -delete
-        find "$fresh" -type f -printf '%s %p\n' | sort -n | awk '(sum += $1) <= 131072 { print $2 }' |
+        find "$fresh" -type f -printf '%s %p\n' | sort -n | awk '(sum += $1) <= 131072 { kept[n++] = $2 }
+            END { for (i = 0; i < n; i++) if (n <= 300 || int(i * 300 / n) != int((i - 1) * 300 / n)) print kept[i] }' |
             xargs -r mv -t "tests/corpora/$target"
         rm -rf "$fresh"
         echo "$target: $(find "tests/corpora/$target" -type f | wc -l) inputs, $(du -sb "tests/corpora/$target" | cut -f1) octets"
