@@ -3,7 +3,7 @@
 //! Owns names, help and the shape of arguments; what they do is their modules' business. Names are
 //! promises to scripts: see the contract before changing one. Layer 9.
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -69,12 +69,13 @@ pub struct Check {
 
 /// `steerd explain`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("whom").args(["config", "table", "server"]).required(true).multiple(true))]
-#[command(after_help = "One of --config, --server and --table says whom to ask:\n  \
+#[command(
+    after_help = "Whom to ask; without any of these, the steerd on this machine (http://127.0.0.1:9053):\n  \
   --config FILE          what a steerd with this config would serve, read from disk\n  \
   --config FILE --table  a candidate table, with the GeoIP and settings of the config\n  \
   --table FILE           a candidate table by itself, without GeoIP\n  \
-  --server URL           a running steerd, with what it knows of health")]
+  --server URL           a running steerd, with what it knows of health"
+)]
 pub struct Explain {
     /// Address of the client, or a prefix, whose lowest address is taken
     #[arg(value_parser = client)]
@@ -115,11 +116,14 @@ pub enum Qtype {
     Aaaa,
 }
 
+/// The push API of the steerd on this machine, as it listens unless configured otherwise.
+pub const SERVER: &str = "http://127.0.0.1:9053";
+
 /// A running steerd.
 #[derive(Debug, Args)]
 pub struct Server {
     /// Where its push API listens
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9053")]
+    #[arg(long, value_name = "URL", default_value = SERVER)]
     pub server: String,
     /// File with a token, where the server wants one
     #[arg(long, value_name = "FILE")]
@@ -415,7 +419,7 @@ mod tests {
         for (line, is_fine) in [
             ("check", false),
             ("check --config a --table b", true),
-            ("explain 192.0.2.1 s", false),
+            ("explain 192.0.2.1 s", true),
             ("explain 192.0.2.1 s --table t", true),
             ("explain 192.0.2.1 s --config c --table t --type aaaa", true),
             ("explain 192.0.2.1 s --config c --server u", false),

@@ -100,18 +100,19 @@ struct Route {
 /// # Errors
 /// Bad config or tables, a service that is not there, a server that does not answer.
 pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure> {
-    let (json, from) = match &args.server {
-        Some(server) => {
-            let client = Client::new(server, args.token_file.as_deref())?;
-            (client.get(&request(args))?, server.clone())
-        }
-        None => from_disk(args)?,
+    let is_from_disk = args.config.is_some() || args.table.is_some();
+    let (json, from) = if is_from_disk {
+        from_disk(args)?
+    } else {
+        let server = args.server.as_deref().unwrap_or(args::SERVER);
+        let client = Client::new(server, args.token_file.as_deref())?;
+        (client.get(&request(args))?, server.to_owned())
     };
     if args.json {
         return Ok(writeln!(out, "{}", json.trim_end())?);
     }
     let told: Told = serde_json::from_str(&json).context("the server's explanation is of another version")?;
-    told.write(out, &from, args.server.is_some())?;
+    told.write(out, &from, !is_from_disk)?;
     Ok(())
 }
 
