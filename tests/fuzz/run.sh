@@ -59,10 +59,10 @@ for target in "${targets[@]}"; do
     else
         result=CRASHED
         failed+=("$target")
-        grep -v '^#' "$log" | tail -40
+        grep -av '^#' "$log" | tail -40
     fi
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-    coverage=$(grep -o 'cov: [0-9]* ft: [0-9]*' "$log" | tail -1)
+    coverage=$(grep -ao 'cov: [0-9]* ft: [0-9]*' "$log" | tail -1)
     echo "$target: $result, ${executions:-?} executions in $seconds s, ${coverage:-no coverage}"
 done
 if [ ${#failed[@]} -gt 0 ]; then echo "crashed: ${failed[*]}" >&2; exit 1; fi
