@@ -8,7 +8,7 @@ use super::view::{ListId, Value, View};
 use super::{Compiled, Lpm};
 use crate::fleet::ClusterId;
 use crate::prefix::Bits;
-use crate::table::RouteSet;
+use crate::table::{RouteSet, covered_space};
 use std::sync::Arc;
 
 /// Address space, in addresses.
@@ -149,7 +149,7 @@ fn inside_routed<B: Bits>(mut ranges: Vec<(B, B)>, routes: &RouteSet<B>) -> (u12
     let mut next = 0;
     // Highest address counted so far, plus one.
     let mut counted: Option<B> = Some(B::default());
-    for (first, last) in routes.covered_space() {
+    for (first, last) in covered_space(routes) {
         routed = routed.saturating_add(size(first, last));
         while next < ranges.len() {
             let (from, to) = ranges[next];
@@ -171,4 +171,32 @@ fn inside_routed<B: Bits>(mut ranges: Vec<(B, B)>, routes: &RouteSet<B>) -> (u12
 /// Addresses in `first..=last`; the whole of IPv6 saturates.
 fn size<B: Bits>(first: B, last: B) -> u128 {
     (last.widen() - first.widen()).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::Block;
+    use crate::table::ViaId;
+
+    /// Routes are 10/8 with 10.1/16 inside, 11/8 right behind, and 20/8; counted in addresses.
+    fn check(ranges: &[(u32, u32)], inside: u128) {
+        let blocks = [(0x0a00_0000, 8), (0x0a01_0000, 16), (0x0b00_0000, 8), (0x1400_0000, 8)];
+        let routes = blocks.map(|(first, len)| (Block::around(first, len), ViaId::at(0)));
+        let found = inside_routed(ranges.to_vec(), &RouteSet::<u32>::from_sorted(routes));
+        assert_eq!(found, (inside, 3 << 24), "{ranges:x?}");
+    }
+
+    #[test]
+    fn space_is_counted_once_and_only_where_routed() {
+        check(&[], 0);
+        check(&[(0x0a00_0000, 0x0a00_00ff)], 256);
+        check(&[(0x0a00_0000, 0x0a00_00ff), (0x0a00_0080, 0x0a00_017f)], 384);
+        check(&[(0x0a00_0000, 0x0a00_01ff), (0x0a00_0010, 0x0a00_001f)], 512);
+        check(&[(0x0100_0000, 0x01ff_ffff), (0x3000_0000, u32::MAX)], 0);
+        check(&[(0x0aff_ff00, 0x0b00_00ff)], 512);
+        check(&[(0x0bff_ff00, 0x1400_00ff)], 512);
+        check(&[(0, u32::MAX)], 3 << 24);
+        check(&[(0, u32::MAX), (0, 0x0a00_0000), (0x1400_0000, u32::MAX)], 3 << 24);
+    }
 }

@@ -273,14 +273,6 @@ impl<B: Bits> RouteSet<B> {
         at
     }
 
-    /// The space that routes cover, as `(first, last)` in address order; ranges may touch.
-    pub fn covered_space(&self) -> impl Iterator<Item = (B, B)> + '_ {
-        (0..self.len() as u32).filter(|&at| self.parent(at).is_none()).map(|at| {
-            let block = self.block(at);
-            (block.first(), block.last())
-        })
-    }
-
     /// The routes that cover `addr`, longest first.
     pub fn matches(&self, addr: B) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(self.covering(Block::around(addr, B::LEN)), |&at| self.parent(at))
