@@ -317,6 +317,9 @@ pub struct Fleet {
     clusters: Vec<Cluster>,
     appliances: Vec<Appliance>,
     services: Vec<Service>,
+    /// The appliances' addresses once more, close together for the decision.
+    ipv4: Box<[Option<Ipv4Addr>]>,
+    ipv6: Box<[Option<Ipv6Addr>]>,
     site_by_code: FxHashMap<Box<str>, SiteId>,
     cluster_by_name: FxHashMap<Box<str>, ClusterId>,
     appliance_by_name: FxHashMap<Box<str>, ApplianceId>,
@@ -372,6 +375,8 @@ impl Fleet {
                 ApplianceId::at,
             ),
             service_by_name: ids_by_name(services.iter().map(|service| &service.name), ServiceId::at),
+            ipv4: appliances.iter().map(|appliance| appliance.ipv4).collect(),
+            ipv6: appliances.iter().map(|appliance| appliance.ipv6).collect(),
             sites,
             clusters,
             appliances,
@@ -412,6 +417,15 @@ impl Fleet {
     /// One appliance.
     pub fn appliance(&self, id: ApplianceId) -> &Appliance {
         &self.appliances[id.index()]
+    }
+
+    /// The address of an appliance in `family`.
+    #[inline]
+    pub fn address(&self, id: ApplianceId, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.ipv4[id.index()].map(IpAddr::V4),
+            Family::V6 => self.ipv6[id.index()].map(IpAddr::V6),
+        }
     }
 
     /// One service.

@@ -121,14 +121,23 @@ fn served(world: &Snapshot, ask: &Ask<'_>, family: Option<Family>, key: Option<&
     let client = steerd::prefix::Client::of(ask.client);
     let service = fleet.service_by_name(ask.service).or_else(|| fleet.service_of_host(ask.service));
     let mut ranking = Ranking::new();
-    let question = Question {
-        service: service.expect("a service of the table"),
-        client,
-        want: family.map_or_else(|| Want::Ranked(client.family()), Want::Family),
-        key: key.map_or(Key::Dns, Key::Content),
+    let mut ranked = |count: u8| -> Vec<String> {
+        let question = Question {
+            service: service.expect("a service of the table"),
+            client,
+            want: family.map_or_else(|| Want::Ranked(client.family()), |family| Want::Family(family, count)),
+            key: key.map_or(Key::Dns, Key::Content),
+        };
+        steer(world, &question, &mut ranking);
+        ranking.appliances().iter().map(|&id| fleet.appliance(id).name.to_string()).collect()
     };
-    steer(world, &question, &mut ranking);
-    ranking.appliances().iter().map(|&id| fleet.appliance(id).name.to_string()).collect()
+    let all = ranked(u8::MAX);
+    if family.is_some() {
+        for count in [1, 2, 16] {
+            assert_eq!(ranked(count), all[..all.len().min(usize::from(count))], "the first of all");
+        }
+    }
+    all
 }
 
 fn kind(kind: steerd::snapshot::Kind) -> &'static str {

@@ -49,6 +49,13 @@ pub fn answer(
     if query.qclass() != CLASS_IN || is_transfer {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     }
+    if world.is_ready()
+        && let Some(Named::Service(id)) = world.names().exact(query.qname())
+        && let Some((zone, node)) = world.home(id, query.qname())
+    {
+        let asked = Asked { query: &query, zone, peer };
+        return asked.service(world, id, node, ranking, decided, alias, composer);
+    }
     let Some(zone) = world.zones().find(query.qname()) else {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     };
@@ -101,14 +108,12 @@ impl<'a> Asked<'a> {
     ) -> Answered {
         let qname = self.query.qname();
         match world.names().exact(qname) {
-            Some(Named::Service(id)) => {
-                return self.service(world, id, self.zone.node(qname), ranking, decided, alias, composer);
-            }
             Some(Named::Appliance(id)) => {
                 let appliance = world.fleet().appliance(id);
                 return self.appliance(world, appliance, self.zone.node(qname), composer);
             }
-            None => {}
+            // A service in a zone was answered by its home.
+            Some(Named::Service(_)) | None => {}
         }
         let exists = |name: &[u8]| world.names().is_inner(name) || world.names().exact(name).is_some();
         let found = self.zone.find(qname, exists);
@@ -192,18 +197,14 @@ impl<'a> Asked<'a> {
         };
         let other = match choice.verdict {
             Verdict::Serve { .. } => {
-                let settings = world.settings();
-                let count = if is_by_subnet { service.answers_max } else { settings.answers_no_ecs };
-                let ranked = ranking.appliances();
-                let ranked = ranked.get(..usize::from(count).min(ranked.len())).unwrap_or(ranked);
                 // One resolver asks for many clients: each query begins elsewhere (ruling 9).
-                let turn = if is_by_subnet { 0 } else { usize::from(self.query.id()) };
-                let turn = turn.checked_rem(ranked.len()).unwrap_or(0);
-                let (last, first) = ranked.split_at(turn);
-                let addresses = first
+                if !is_by_subnet {
+                    ranking.begin_at(usize::from(self.query.id()));
+                }
+                let addresses = ranking
+                    .appliances()
                     .iter()
-                    .chain(last)
-                    .filter_map(|id| world.fleet().appliance(*id).address(family).map(rdata_of));
+                    .filter_map(|id| world.fleet().address(*id, family).map(rdata_of));
                 return composer.addresses(
                     Outcome::Steered,
                     self.query.qtype(),
@@ -228,18 +229,19 @@ impl<'a> Asked<'a> {
 
     /// Decides for the query's client: its subnet's lowest address, or the peer (ruling 10).
     fn decide(&self, world: &Snapshot, service: ServiceId, family: Family, ranking: &mut Ranking) -> Decided {
-        let mut ask = |client: IpAddr| {
-            let client = Client::of(client);
-            let question = Question { service, client, want: Want::Family(family), key: Key::Dns };
+        let mut ask = |client: IpAddr, count: u8| {
+            let want = Want::Family(family, count);
+            let question = Question { service, client: Client::of(client), want, key: Key::Dns };
             steer::steer(world, &question, ranking)
         };
+        let no_ecs = world.settings().answers_no_ecs;
         let Some(ecs) = self.query.ecs().filter(|ecs| ecs.source_len() > 0) else {
-            return Decided { choice: ask(self.peer), scope_len: 0, is_by_subnet: false };
+            return Decided { choice: ask(self.peer, no_ecs), scope_len: 0, is_by_subnet: false };
         };
-        let choice = ask(ecs.address());
+        let choice = ask(ecs.address(), world.fleet().service(service).answers_max);
         let scope_len = choice.scope_len;
         if choice.peer_decides {
-            return Decided { choice: ask(self.peer), scope_len, is_by_subnet: false };
+            return Decided { choice: ask(self.peer, no_ecs), scope_len, is_by_subnet: false };
         }
         Decided { choice, scope_len, is_by_subnet: true }
     }

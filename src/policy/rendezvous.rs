@@ -85,15 +85,29 @@ impl Contender {
 
     /// What serving `key` costs here; the least cost wins.
     pub fn cost(self, key: KeyHash) -> u128 {
-        let x = mix(self.hash ^ key.0) | 1;
+        u128::from(Self::cost_of_draw(self.draw(key))) * u128::from(self.inverse)
+    }
+
+    /// `x`: the number drawn for `key`, odd.
+    #[inline]
+    pub(super) fn draw(self, key: KeyHash) -> u64 {
+        mix(self.hash ^ key.0) | 1
+    }
+
+    /// `-log2(x / 2^64)` of a drawn number, with [`FRACTION_BITS`] bits after the point.
+    pub(super) fn cost_of_draw(x: u64) -> u64 {
         let zeros = x.leading_zeros();
         let y = x << zeros;
         let at = (y >> 55 & 0xff) as usize;
         let rest = y & ((1 << 55) - 1);
         let (low, high) = (LOG2[at], LOG2[at + 1]);
         let fraction = low + ((u128::from(high - low) * u128::from(rest)) >> 55) as u64;
-        let log = (u64::from(zeros + 1) << FRACTION_BITS) - fraction;
-        u128::from(log) * u128::from(self.inverse)
+        (u64::from(zeros + 1) << FRACTION_BITS) - fraction
+    }
+
+    /// Whether two contenders cost the same when they draw the same.
+    pub fn is_as_large_as(self, other: Self) -> bool {
+        self.inverse == other.inverse
     }
 
     /// Whether it gives `key` away while it sheds `slice` of the key space.

@@ -36,7 +36,7 @@ use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::table::Table;
 use crate::units::Epoch;
 use crate::wire::UDP_SIZE;
-use crate::zone::Zones;
+use crate::zone::{Node, Zone, ZoneId, Zones};
 use build::ViewBuilder;
 use lists::Sources;
 use std::sync::Arc;
@@ -112,6 +112,16 @@ impl Compiled {
     /// The view of a service.
     pub fn view_of(&self, service: ServiceId) -> &Arc<View> {
         &self.views[self.services[service.index()].view]
+    }
+
+    /// How the clusters of each view stand under `overlay`.
+    fn standings(&self, overlay: &Overlay) -> Arc<[Standings]> {
+        let fleet = self.table.fleet();
+        assert_eq!(overlay.appliances.len(), fleet.appliances().len(), "an overlay of this fleet");
+        let below = self.settings.fail_open_below;
+        let (healths, contenders) = (&overlay.appliances, &self.contenders);
+        let standing = |view: &Arc<View>| Standings::count(fleet, view.members(), healths, contenders, below);
+        self.views.iter().map(standing).collect()
     }
 
     /// Octets of the lookup tables on the heap, parts shared with other generations counted in full.
@@ -272,8 +282,27 @@ pub struct Snapshot {
     overlay: Arc<Overlay>,
     standings: Arc<[Standings]>,
     zones: Arc<Zones>,
+    /// For each service where it is in `zones`.
+    homes: Arc<[Option<Home>]>,
     answers: Arc<AnswerTally>,
     is_ready: bool,
+}
+
+/// Where a service's name is in the static data, so that no query has to look for that.
+#[derive(Debug, Clone, Copy)]
+struct Home {
+    zone: ZoneId,
+    /// Something is static at the name itself.
+    has_node: bool,
+}
+
+impl Home {
+    /// The home of a service; `None` outside of all zones, and for a wildcard, whose names are many.
+    fn of(service: &str, zones: &Zones) -> Option<Self> {
+        let name = wire_name(service);
+        let zone = zones.id_of(&name).filter(|_| !service.starts_with('*'))?;
+        Some(Self { zone, has_node: zones.zone(zone).node(&name).is_some() })
+    }
 }
 
 /// Counters of one table's services and clusters.
@@ -321,13 +350,11 @@ impl Snapshot {
     /// # Panics
     /// When the overlay is of another fleet.
     pub fn new(generation: u64, compiled: Arc<Compiled>, overlay: Arc<Overlay>, zones: Arc<Zones>) -> Self {
-        let fleet = compiled.table.fleet();
-        assert_eq!(overlay.appliances.len(), fleet.appliances().len(), "an overlay of this fleet");
-        let below = compiled.settings.fail_open_below;
-        let standing = |view: &Arc<View>| Standings::count(fleet, view.members(), &overlay.appliances, below);
-        let standings = compiled.views.iter().map(standing).collect();
+        let standings = compiled.standings(&overlay);
+        let services = compiled.table.fleet().services();
+        let homes = services.iter().map(|service| Home::of(&service.name, &zones)).collect();
         let answers = AnswerTally::unread();
-        Self { generation, compiled, overlay, standings, zones, answers, is_ready: true }
+        Self { generation, compiled, overlay, standings, zones, homes, answers, is_ready: true }
     }
 
     /// The generation before the first table: it knows nobody, and says that it is not ready.
@@ -337,8 +364,8 @@ impl Snapshot {
 
     /// The same table and zones under another health.
     pub fn with_overlay(&self, generation: u64, overlay: Arc<Overlay>) -> Self {
-        let next = Self::new(generation, Arc::clone(&self.compiled), overlay, Arc::clone(&self.zones));
-        Self { is_ready: self.is_ready, answers: Arc::clone(&self.answers), ..next }
+        let standings = self.compiled.standings(&overlay);
+        Self { generation, overlay, standings, ..self.clone() }
     }
 
     /// The same generation, its answers counted in `answers`, which were opened for its fleet.
@@ -370,6 +397,14 @@ impl Snapshot {
         };
         let fleet = self.fleet();
         fleet.cluster_ids().filter(is_broken).map(|id| fleet.cluster(id).name.to_string()).collect()
+    }
+
+    /// The zone of `name`, a service's own name in wire form, and what is static there; `None` where
+    /// the name is in no zone.
+    pub(crate) fn home(&self, service: ServiceId, name: &[u8]) -> Option<(&Zone, Option<&Node>)> {
+        let home = self.homes[service.index()]?;
+        let zone = self.zones.zone(home.zone);
+        Some((zone, if home.has_node { zone.node(name) } else { None }))
     }
 
     /// Static zone data.

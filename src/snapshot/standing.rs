@@ -1,11 +1,12 @@
 //! How the clusters of a view stand: health counted, so that a decision looks at a number and not at
-//! every appliance.
+//! every appliance, and who is up, laid out for rendezvous hashing to run over.
 //!
 //! Made anew with every change of health; costs one pass over the fleet a view.
 
 use super::view::Members;
-use crate::fleet::{ClusterId, Fleet};
+use crate::fleet::{ApplianceId, ClusterId, Fleet};
 use crate::health::{Standing, State};
+use crate::policy::rendezvous::Contender;
 use crate::prefix::Family;
 
 /// Appliances counted by the families they have.
@@ -43,6 +44,10 @@ pub struct ClusterStanding {
     pub is_ok: bool,
     /// One of those that are up sheds a part of the key space.
     pub is_shedding: bool,
+    /// Those that are up have one capacity.
+    pub is_uniform: bool,
+    /// Where those that are up begin in the line-up.
+    first_up: u32,
 }
 
 /// Whether an operator took an appliance out: his word counts as its `status` does, so that failing
@@ -55,13 +60,24 @@ pub fn is_taken_out(appliance: Standing) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standings {
     clusters: Box<[ClusterStanding]>,
+    /// The appliances that are up, cluster by cluster, in name order; and as contenders.
+    up: Box<[ApplianceId]>,
+    contenders: Box<[Contender]>,
 }
 
 impl Standings {
-    /// Counts `appliances`, which are in the order of `fleet`.
-    pub fn count(fleet: &Fleet, members: &Members, appliances: &[Standing], fail_open_below: f64) -> Self {
+    /// Counts `appliances`, which are in the order of `fleet`, as `contenders` are.
+    pub fn count(
+        fleet: &Fleet,
+        members: &Members,
+        appliances: &[Standing],
+        contenders: &[Contender],
+        fail_open_below: f64,
+    ) -> Self {
+        let mut line_up = Vec::with_capacity(appliances.len());
         let one = |id: ClusterId| {
-            let mut standing = ClusterStanding::default();
+            let first_up = line_up.len();
+            let mut standing = ClusterStanding { first_up: first_up as u32, ..ClusterStanding::default() };
             for appliance_id in fleet.appliances_of(id).filter(|&id| members.is_active(id)) {
                 let appliance = fleet.appliance(appliance_id);
                 let health = appliances[appliance_id.index()];
@@ -78,6 +94,7 @@ impl Standings {
                     State::Up => {
                         add(&mut standing.up);
                         standing.is_shedding |= health.shed_bp.get() > 0;
+                        line_up.push(appliance_id);
                     }
                     State::Draining => add(&mut standing.draining),
                     State::Down => {}
@@ -86,9 +103,22 @@ impl Standings {
             let alive = f64::from(standing.up.all + standing.draining.all);
             standing.is_ok =
                 standing.active.all > 0 && alive / f64::from(standing.active.all) >= fail_open_below;
+            let contender = |id: &ApplianceId| contenders[id.index()];
+            let up = &line_up[first_up..];
+            standing.is_uniform =
+                up.windows(2).all(|pair| contender(&pair[0]).is_as_large_as(contender(&pair[1])));
             standing
         };
-        Self { clusters: fleet.cluster_ids().map(one).collect() }
+        let clusters = fleet.cluster_ids().map(one).collect();
+        let contenders = line_up.iter().map(|id| contenders[id.index()]).collect();
+        Self { clusters, up: line_up.into(), contenders }
+    }
+
+    /// The appliances that `standing`, one of these, counts as up, in name order, whatever they shed;
+    /// and as contenders.
+    pub fn line_up(&self, standing: &ClusterStanding) -> (&[ApplianceId], &[Contender]) {
+        let range = standing.first_up as usize..(standing.first_up + standing.up.all) as usize;
+        (&self.up[range.clone()], &self.contenders[range])
     }
 
     /// How `cluster` stands.

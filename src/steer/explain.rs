@@ -168,7 +168,9 @@ pub fn explain(world: &Snapshot, ask: &Ask<'_>) -> Result<Explanation, UnknownSe
     let question = Question {
         service,
         client,
-        want: ask.family.map_or_else(|| Want::Ranked(client.family()), Want::Family),
+        want: ask
+            .family
+            .map_or_else(|| Want::Ranked(client.family()), |family| Want::Family(family, u8::MAX)),
         key: ask.key.map_or(Key::Dns, Key::Content),
     };
     let (mut ranking, mut notes) = (Ranking::new(), Notes::default());

@@ -25,6 +25,7 @@ use crate::fleet::{ApplianceId, ClusterId, Families, Service, ServiceId};
 use crate::health::State;
 use crate::metrics::Label;
 use crate::policy::rendezvous::KeyHash;
+use crate::policy::{KEPT_MAX, best};
 use crate::prefix::{Client, Family, transition};
 use crate::snapshot::{ClusterStanding, Found, Kind, Members, Place, Snapshot, Standings, is_taken_out};
 use std::net::IpAddr;
@@ -35,8 +36,8 @@ pub const RANKED_MAX: usize = 16;
 /// Which appliances an answer can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// Those of one cluster that have this family: a DNS answer.
-    Family(Family),
+    /// At most so many of one cluster that have this family: a DNS answer.
+    Family(Family, u8),
     /// All, over clusters, those that have this family first: a list of URLs.
     Ranked(Family),
 }
@@ -188,6 +189,14 @@ impl Ranking {
     pub fn appliances(&self) -> &[ApplianceId] {
         &self.appliances
     }
+
+    /// Lets the appliance at `turn`, counted round and round, be the first, and those before it the
+    /// last.
+    pub fn begin_at(&mut self, turn: usize) {
+        if let Some(turn) = turn.checked_rem(self.appliances.len()) {
+            self.appliances.rotate_left(turn);
+        }
+    }
 }
 
 /// Listens to a decision being made.
@@ -247,7 +256,7 @@ pub fn steer_recorded(
     };
     let verdict = match question.want {
         _ if found.is_denied => Verdict::Denied,
-        Want::Family(family) => walk.serve(family, ranking, recorder),
+        Want::Family(family, count) => walk.serve(family, usize::from(count), ranking, recorder),
         Want::Ranked(family) => walk.rank(family, ranking, recorder),
     };
     Choice { verdict, scope_len: question.client.scope_as_written(scope_len), peer_decides: found.is_special }
@@ -335,16 +344,52 @@ impl Walk<'_> {
         }
     }
 
-    /// Chooses one cluster and ranks its appliances that have `family`.
-    fn serve(&self, family: Family, ranking: &mut Ranking, recorder: &mut impl Recorder) -> Verdict {
+    /// Chooses one cluster and ranks the first `count` of its appliances that have `family`.
+    fn serve(
+        &self,
+        family: Family,
+        count: usize,
+        ranking: &mut Ranking,
+        recorder: &mut impl Recorder,
+    ) -> Verdict {
         let verdict = self.choose(self.needed(family), recorder);
         if let Verdict::Serve { place, stage, .. } = verdict {
-            self.collect(place, stage, Some(family), None, ranking);
+            if !self.take_best(place, stage, family, count, ranking) {
+                self.collect(place, stage, Some(family), None, ranking);
+                ranking.appliances.truncate(count);
+            }
             if ranking.appliances.is_empty() {
                 return Verdict::NoSuchFamily;
             }
         }
         verdict
+    }
+
+    /// The usual case of [`Walk::collect`], without a look at every appliance: takes the best `count`
+    /// of a healthy cluster in which nobody sheds and all have `family`. Says whether it is that case.
+    fn take_best(
+        &self,
+        place: Place,
+        stage: Stage,
+        family: Family,
+        count: usize,
+        ranking: &mut Ranking,
+    ) -> bool {
+        let standing = self.standing_of(place);
+        let is_usual = stage == Stage::Healthy
+            && !standing.is_shedding
+            && standing.up.of(Some(family)) == standing.up.all
+            && (1..=KEPT_MAX).contains(&count);
+        if is_usual {
+            let (appliances, contenders) = self.standings.line_up(standing);
+            if let [only] = appliances {
+                ranking.appliances.push(*only);
+            } else {
+                let best = best(contenders, standing.is_uniform, self.key, count);
+                ranking.appliances.extend(best.positions().iter().map(|&at| appliances[at as usize]));
+            }
+        }
+        is_usual
     }
 
     /// Chooses as [`Walk::serve`] does and lists up to [`RANKED_MAX`] appliances over all clusters:
@@ -462,7 +507,7 @@ impl Walk<'_> {
     fn keeps_key(&self, place: Place, needed: Option<Family>) -> bool {
         self.world.fleet().appliances_of(place.cluster).any(|id| {
             self.takes_part(id, Stage::Healthy)
-                && needed.is_none_or(|family| self.world.fleet().appliance(id).address(family).is_some())
+                && needed.is_none_or(|family| self.world.fleet().address(id, family).is_some())
         })
     }
 
@@ -494,7 +539,7 @@ impl Walk<'_> {
         let fleet = self.world.fleet();
         ranking.scored.clear();
         for id in fleet.appliances_of(place.cluster) {
-            let has = |family| fleet.appliance(id).address(family).is_some();
+            let has = |family| fleet.address(id, family).is_some();
             let fits = with.is_none_or(has) && !without.is_some_and(has);
             if fits && self.takes_part(id, stage) {
                 ranking.scored.push((self.world.contender(id).cost(self.key), id));

@@ -47,6 +47,7 @@ impl EcsRequest {
     ///
     /// # Errors
     /// The first [`EcsFault`] met.
+    #[inline]
     pub fn parse(data: &[u8]) -> Result<Self, EcsFault> {
         let Some((&[family_high, family_low, source_len, scope_len], octets)) = data.split_first_chunk()
         else {
@@ -66,20 +67,22 @@ impl EcsRequest {
         if octets.len() != usize::from(source_len.div_ceil(8)) {
             return Err(EcsFault::Octets);
         }
-        let mut full = [0u8; 16];
-        for (to, from) in full.iter_mut().zip(octets) {
-            *to = *from;
-        }
-        let bits = u128::from_be_bytes(full);
-        let stray = u128::MAX.checked_shr(u32::from(source_len)).unwrap_or(0);
-        if bits & stray != 0 {
-            return Err(EcsFault::StrayBits);
-        }
-        let address = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::from((bits >> 96) as u32)),
-            Family::V6 => IpAddr::V6(Ipv6Addr::from(bits)),
+        // The octets stand at the high end; the family's bits that are not written are 0.
+        let (address, stray_bits) = match family {
+            Family::V4 => {
+                let bits = octets.iter().fold(0, |bits, octet| bits << 8 | u32::from(*octet));
+                let bits = bits.checked_shl(32 - 8 * octets.len() as u32).unwrap_or(0);
+                let stray = bits.checked_shl(u32::from(source_len)).unwrap_or(0);
+                (IpAddr::V4(Ipv4Addr::from(bits)), stray != 0)
+            }
+            Family::V6 => {
+                let bits = octets.iter().fold(0, |bits, octet| bits << 8 | u128::from(*octet));
+                let bits = bits.checked_shl(128 - 8 * octets.len() as u32).unwrap_or(0);
+                let stray = bits.checked_shl(u32::from(source_len)).unwrap_or(0);
+                (IpAddr::V6(Ipv6Addr::from(bits)), stray != 0)
+            }
         };
-        Ok(Self { address, source_len })
+        if stray_bits { Err(EcsFault::StrayBits) } else { Ok(Self { address, source_len }) }
     }
 
     /// The lowest address of the subnet.
@@ -128,21 +131,27 @@ impl EcsReply {
 
     /// Octets of option data.
     pub(crate) fn data_len(&self) -> usize {
-        4 + self.request.address_len()
+        Self::HEAD_LEN + self.request.address_len()
     }
 
-    /// The option data in a buffer; its first [`EcsReply::data_len`] octets count.
-    pub(crate) fn data(&self) -> [u8; EcsRequest::LEN_MAX] {
-        let mut data = [0u8; EcsRequest::LEN_MAX];
-        let (family, address) = match self.request.address {
-            IpAddr::V4(v4) => (1, u128::from(u32::from(v4)) << 96),
-            IpAddr::V6(v6) => (2, u128::from(v6)),
+    /// Octets of option data before the address.
+    pub(crate) const HEAD_LEN: usize = 4;
+
+    /// FAMILY, SOURCE PREFIX-LENGTH and SCOPE PREFIX-LENGTH.
+    pub(crate) fn head(&self) -> [u8; Self::HEAD_LEN] {
+        let family = match self.request.address {
+            IpAddr::V4(_) => 1,
+            IpAddr::V6(_) => 2,
         };
-        if let Some((head, rest)) = data.split_first_chunk_mut::<4>() {
-            *head = [0, family, self.request.source_len, self.scope_len];
-            rest.copy_from_slice(&address.to_be_bytes());
+        [0, family, self.request.source_len, self.scope_len]
+    }
+
+    /// The whole address; as many of its octets count as [`EcsReply::data_len`] leaves.
+    pub(crate) fn octets(&self) -> [u8; 16] {
+        match self.request.address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96).to_be_bytes(),
+            IpAddr::V6(v6) => v6.octets(),
         }
-        data
     }
 }
 
@@ -220,7 +229,8 @@ mod tests {
                 let request = EcsRequest::parse(&data).expect("well formed");
                 let reply = EcsReply::to(&request, bits);
                 data[3] = if source_len == 0 { 0 } else { bits };
-                assert_eq!(&reply.data()[..reply.data_len()], &data[..]);
+                let data_of_reply = [&reply.head()[..], &reply.octets()].concat();
+                assert_eq!(&data_of_reply[..reply.data_len()], &data[..]);
             }
         }
     }

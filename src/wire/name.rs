@@ -226,30 +226,51 @@ pub(crate) fn wire_len(octets: &[u8]) -> Option<usize> {
     }
 }
 
+/// Eight octets with their ASCII capitals lowered, all at once.
+#[inline]
+fn lowered(word: u64) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = EACH * 0x80;
+    let low_bits = word & !HIGH;
+    // The high bit of an octet: at least `A`, above `Z`. Neither sum carries into the next octet.
+    let from_a = low_bits + EACH * (0x80 - b'A' as u64);
+    let above_z = low_bits + EACH * (0x7f - b'Z' as u64);
+    let is_capital = from_a & !above_z & !word & HIGH;
+    // 0x80 >> 2 is the bit that tells the cases apart.
+    word | is_capital >> 2
+}
+
 /// Room for one canonical name, so that a worker lowers names without allocating.
 #[derive(Debug, Clone)]
 pub struct NameBuf {
-    octets: [u8; NAME_LEN_MAX],
+    /// One more than a name has, so that it is whole words.
+    octets: [u8; NAME_LEN_MAX + 1],
     len: usize,
 }
 
 impl Default for NameBuf {
     fn default() -> Self {
-        Self { octets: [0; NAME_LEN_MAX], len: 1 }
+        Self { octets: [0; NAME_LEN_MAX + 1], len: 1 }
     }
 }
 
 impl NameBuf {
     /// Keeps `name` (wire form, at most 255 octets; what is beyond is cut), lowered.
+    #[inline]
     pub fn set(&mut self, name: &[u8]) {
-        self.len = 0;
-        if let (Some(to), Some(from)) =
-            (self.octets.get_mut(..name.len().min(NAME_LEN_MAX)), name.get(..name.len().min(NAME_LEN_MAX)))
-        {
-            to.copy_from_slice(from);
-            to.make_ascii_lowercase();
-            self.len = from.len();
+        let name = name.get(..NAME_LEN_MAX).unwrap_or(name);
+        let mut words = name.chunks_exact(8);
+        let mut room = self.octets.chunks_exact_mut(8);
+        for (from, to) in words.by_ref().zip(room.by_ref()) {
+            let word = from.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+            to.copy_from_slice(&lowered(word).to_ne_bytes());
         }
+        if let Some(to) = room.next() {
+            for (to, from) in to.iter_mut().zip(words.remainder()) {
+                *to = from.to_ascii_lowercase();
+            }
+        }
+        self.len = name.len();
     }
 
     /// Keeps the host name `text` (no escapes; final dot optional), lowered. Says whether it is a
@@ -269,7 +290,7 @@ impl NameBuf {
             octets.make_ascii_lowercase();
             at = end;
         }
-        let Some(root) = self.octets.get_mut(at) else { return false };
+        let Some(root) = self.octets.get_mut(at).filter(|_| at < NAME_LEN_MAX) else { return false };
         *root = 0;
         self.len = at + 1;
         true
@@ -332,6 +353,19 @@ mod tests {
             assert!(!buf.set_host(text), "{text}");
             assert!(buf.as_wire().is_empty());
         }
+    }
+
+    #[test]
+    fn every_octet_is_lowered_as_ascii_is() {
+        for len in 0..=NAME_LEN_MAX {
+            let name: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+            let mut buf = NameBuf::default();
+            buf.set(&name);
+            assert_eq!(buf.as_wire(), name.to_ascii_lowercase());
+        }
+        let mut buf = NameBuf::default();
+        buf.set(&[b'X'; 300]);
+        assert_eq!(buf.as_wire(), [b'x'; NAME_LEN_MAX], "cut");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::ecs::EcsRequest;
 use super::name::{NameBuf, wire_len};
-use super::{CLASS_ANY, Rtype, UDP_SIZE_PLAIN, option};
+use super::{CLASS_ANY, HEADER_LEN, Rtype, UDP_SIZE_PLAIN, option};
 
 /// Why a packet gets no reply at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +102,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// The next `count` octets.
+    #[inline]
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
@@ -109,20 +110,21 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next two octets, big-endian.
+    #[inline]
     fn u16(&mut self) -> Option<u16> {
-        let (taken, rest) = self.rest.split_first_chunk::<2>()?;
-        self.rest = rest;
-        Some(u16::from_be_bytes(*taken))
+        self.array().map(u16::from_be_bytes)
     }
 
-    /// The next four octets, big-endian.
-    fn u32(&mut self) -> Option<u32> {
-        let (taken, rest) = self.rest.split_first_chunk::<4>()?;
+    /// The next `N` octets.
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
-        Some(u32::from_be_bytes(*taken))
+        Some(*taken)
     }
 
     /// The next name, which must not be compressed.
+    #[inline]
     fn name(&mut self) -> Option<&'a [u8]> {
         self.take(wire_len(self.rest)?)
     }
@@ -145,9 +147,12 @@ impl Header {
     const CHECKING_DISABLED: u16 = 0x0010;
 
     /// The first twelve octets.
+    #[inline]
     fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let (id, flags) = (cursor.u16()?, cursor.u16()?);
-        Some(Self { id, flags, counts: [cursor.u16()?, cursor.u16()?, cursor.u16()?, cursor.u16()?] })
+        let [i0, i1, f0, f1, q0, q1, a0, a1, n0, n1, r0, r1] = cursor.array::<HEADER_LEN>()?;
+        let number = |high, low| u16::from_be_bytes([high, low]);
+        let counts = [number(q0, q1), number(a0, a1), number(n0, n1), number(r0, r1)];
+        Some(Self { id: number(i0, i1), flags: number(f0, f1), counts })
     }
 
     /// OPCODE.
@@ -174,16 +179,19 @@ struct Additional<'a> {
 impl<'a> Additional<'a> {
     /// Reads `count` records. `None`: one is cut, of another type, an OPT twice or not at the root
     /// (RFC 6891 section 6.1.1), or a TSIG that is not the last (RFC 8945 section 5.1).
+    #[inline]
     fn read(cursor: &mut Cursor<'a>, count: u16) -> Option<Self> {
         let mut found = Self::default();
         for _ in 0..count {
             if found.tsig.is_some() {
                 return None;
             }
-            let owner = cursor.name()?;
-            let (rtype, class, ttl) = (Rtype(cursor.u16()?), cursor.u16()?, cursor.u32()?);
-            let rdata_len = usize::from(cursor.u16()?);
-            let rdata = cursor.take(rdata_len)?;
+            // The usual owner is the root, of one octet.
+            let owner = if cursor.rest.first() == Some(&0) { cursor.take(1)? } else { cursor.name()? };
+            let [t0, t1, c0, c1, x0, x1, x2, x3, l0, l1] = cursor.array()?;
+            let (rtype, class) = (Rtype(u16::from_be_bytes([t0, t1])), u16::from_be_bytes([c0, c1]));
+            let ttl = u32::from_be_bytes([x0, x1, x2, x3]);
+            let rdata = cursor.take(usize::from(u16::from_be_bytes([l0, l1])))?;
             if rtype == Rtype::OPT && owner == [0] && found.opt.is_none() {
                 found.opt = Some(OptRecord {
                     udp_size: class,
@@ -229,6 +237,7 @@ enum OptionFault {
 
 impl<'a> Edns<'a> {
     /// Reads the options of a version 0 OPT. Options not known here are ignored.
+    #[inline]
     fn read(opt: &OptRecord<'a>) -> Result<Self, OptionFault> {
         let mut edns =
             Self { udp_size: opt.udp_size, dnssec_ok: opt.dnssec_ok, ecs: None, cookie: None, nsid: None };
@@ -250,10 +259,11 @@ impl<'a> Edns<'a> {
     }
 
     /// The next option's code and data.
+    #[inline]
     fn read_option(cursor: &mut Cursor<'a>) -> Option<(u16, &'a [u8])> {
-        let code = cursor.u16()?;
-        let len = usize::from(cursor.u16()?);
-        Some((code, cursor.take(len)?))
+        let [c0, c1, l0, l1] = cursor.array()?;
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        Some((u16::from_be_bytes([c0, c1]), cursor.take(len)?))
     }
 }
 
@@ -313,13 +323,12 @@ impl<'a> Query<'a> {
     }
 
     /// Takes the question; lowers its name into `qname`. Returns its octets, type and class.
+    #[inline]
     fn read_question(cursor: &mut Cursor<'a>, qname: &mut NameBuf) -> Option<(&'a [u8], Rtype, u16)> {
-        let start = *cursor;
-        let name = cursor.name()?;
-        let (qtype, qclass) = (Rtype(cursor.u16()?), cursor.u16()?);
-        let question = { start }.take(name.len() + 4)?;
+        let question = cursor.take(wire_len(cursor.rest)? + 4)?;
+        let (name, &[t0, t1, c0, c1]) = question.split_last_chunk()?;
         qname.set(name);
-        Some((question, qtype, qclass))
+        Some((question, Rtype(u16::from_be_bytes([t0, t1])), u16::from_be_bytes([c0, c1])))
     }
 
     /// What a reply repeats.

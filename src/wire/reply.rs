@@ -64,6 +64,7 @@ impl<'a> Opt<'a> {
     }
 
     /// Octets of the options.
+    #[inline]
     fn options_len(&self) -> usize {
         let ecs = self.ecs.map_or(0, |ecs| 4 + ecs.data_len());
         let ede = self.ede.map_or(0, |ede| 6 + ede.text.len());
@@ -130,6 +131,7 @@ struct Writer<'b> {
 
 impl Writer<'_> {
     /// Appends `octets` whole; `None` when they do not fit.
+    #[inline]
     fn put(&mut self, octets: &[u8]) -> Option<()> {
         let end = self.len.checked_add(octets.len()).filter(|end| *end <= self.limit)?;
         self.out.get_mut(self.len..end)?.copy_from_slice(octets);
@@ -162,15 +164,20 @@ impl Writer<'_> {
     }
 
     /// Appends a whole OPT for response code `rcode`.
+    #[inline]
     fn put_opt(&mut self, opt: &Opt<'_>, rcode: Rcode) -> Option<()> {
         let extended = (rcode.code() >> 4) as u8;
-        self.put(&[0])?;
-        self.put_u16(Rtype::OPT.0)?;
-        self.put_u16(UDP_SIZE)?;
-        self.put(&[extended, 0, if opt.dnssec_ok { 0x80 } else { 0 }, 0])?;
-        self.put_u16(u16::try_from(opt.options_len()).ok()?)?;
+        let [t0, t1] = Rtype::OPT.0.to_be_bytes();
+        let [s0, s1] = UDP_SIZE.to_be_bytes();
+        let [l0, l1] = u16::try_from(opt.options_len()).ok()?.to_be_bytes();
+        let dnssec_ok = if opt.dnssec_ok { 0x80 } else { 0 };
+        self.put(&[0, t0, t1, s0, s1, extended, 0, dnssec_ok, 0, l0, l1])?;
         if let Some(ecs) = opt.ecs {
-            self.put_option(option::ECS, ecs.data().get(..ecs.data_len())?)?;
+            let [c0, c1] = option::ECS.to_be_bytes();
+            let [l0, l1] = (ecs.data_len() as u16).to_be_bytes();
+            let [f0, f1, source_len, scope_len] = ecs.head();
+            self.put(&[c0, c1, l0, l1, f0, f1, source_len, scope_len])?;
+            self.put(ecs.octets().get(..ecs.data_len() - EcsReply::HEAD_LEN)?)?;
         }
         if let Some(ede) = opt.ede {
             self.put_u16(option::EDE)?;
@@ -217,8 +224,8 @@ impl<'b, 'q> Reply<'b, 'q> {
         let limit = limit.min(out.len()).min(usize::from(u16::MAX));
         let limit = limit.checked_sub(opt.map_or(0, |opt| opt.len()))?;
         let mut writer = Writer { out, len: 0, limit };
-        writer.put_u16(query.id())?;
-        writer.put(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+        let [i0, i1] = query.id().to_be_bytes();
+        writer.put(&[i0, i1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
         writer.put(query.question())?;
         Some(Self {
             writer,
@@ -278,19 +285,29 @@ impl<'b, 'q> Reply<'b, 'q> {
     }
 
     /// Appends one record.
+    #[inline]
     fn record(&mut self, owner: Owner<'_>, rtype: Rtype, ttl_s: u32, rdata: &Rdata<'_>) -> Option<()> {
-        match owner {
-            Owner::Qname => self.writer.put(&[0xc0, HEADER_LEN as u8])?,
-            Owner::Name(name) => self.name(name)?,
+        if let Owner::Name(name) = owner {
+            self.name(name)?;
         }
-        self.writer.put_u16(rtype.0)?;
-        self.writer.put_u16(CLASS_IN)?;
-        self.writer.put_u32(ttl_s)?;
-        let len_at = self.writer.len;
-        self.writer.put_u16(0)?;
+        let known_len = match rdata {
+            Rdata::A(_) => 4,
+            Rdata::Aaaa(_) => 16,
+            // Written when it is known.
+            _ => 0,
+        };
+        let [t0, t1] = rtype.0.to_be_bytes();
+        let [c0, c1] = CLASS_IN.to_be_bytes();
+        let [x0, x1, x2, x3] = ttl_s.to_be_bytes();
+        let pointer_and_head = [0xc0, HEADER_LEN as u8, t0, t1, c0, c1, x0, x1, x2, x3, 0, known_len];
+        match owner {
+            Owner::Qname => self.writer.put(&pointer_and_head)?,
+            Owner::Name(_) => self.writer.put(pointer_and_head.get(2..)?)?,
+        }
+        let len_at = self.writer.len - 2;
         match *rdata {
-            Rdata::A(addr) => self.writer.put(&addr.octets())?,
-            Rdata::Aaaa(addr) => self.writer.put(&addr.octets())?,
+            Rdata::A(addr) => return self.writer.put(&addr.octets()),
+            Rdata::Aaaa(addr) => return self.writer.put(&addr.octets()),
             Rdata::Name(name) => self.name(name)?,
             Rdata::Bytes(octets) => self.writer.put(octets)?,
             Rdata::Text(text) => self.text(text)?,
@@ -359,11 +376,12 @@ impl<'b, 'q> Reply<'b, 'q> {
             debug_assert!(written.is_some(), "the room of the OPT was kept");
             additional = additional.saturating_add(u16::from(written.is_some()));
         }
-        let flags = flags(&self.echo, rcode, authoritative, self.truncated);
-        self.writer.patch_u16(2, flags);
-        self.writer.patch_u16(6, answers);
-        self.writer.patch_u16(8, authorities);
-        self.writer.patch_u16(10, additional);
+        let [f0, f1] = flags(&self.echo, rcode, authoritative, self.truncated).to_be_bytes();
+        let ([a0, a1], [n0, n1]) = (answers.to_be_bytes(), authorities.to_be_bytes());
+        let [r0, r1] = additional.to_be_bytes();
+        if let Some([_, _, rest @ ..]) = self.writer.out.first_chunk_mut::<HEADER_LEN>() {
+            *rest = [f0, f1, 0, 1, a0, a1, n0, n1, r0, r1];
+        }
         self.writer.len
     }
 }

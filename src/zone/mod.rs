@@ -385,10 +385,15 @@ pub(crate) fn type_name(rtype: Rtype) -> String {
     domain::base::iana::Rtype::from_int(rtype.0).to_string()
 }
 
+/// A zone of one [`Zones`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ZoneId(u32);
+
 /// All zones, found by name.
 #[derive(Debug, Clone, Default)]
 pub struct Zones {
-    by_apex: FxHashMap<Name, Zone>,
+    zones: Vec<Zone>,
+    by_apex: FxHashMap<Name, ZoneId>,
 }
 
 impl Zones {
@@ -403,10 +408,11 @@ impl Zones {
             match Zone::build(settings) {
                 Err(faults) => problems.extend(faults),
                 Ok(zone) => {
-                    let name = zone.apex.clone();
-                    if zones.by_apex.insert(name, zone).is_some() {
+                    let id = ZoneId(zones.zones.len() as u32);
+                    if zones.by_apex.insert(zone.apex.clone(), id).is_some() {
                         problems.push(Problem::at(0, "dns.zone.name", &settings.name, "each zone once"));
                     }
+                    zones.zones.push(zone);
                 }
             }
         }
@@ -415,12 +421,23 @@ impl Zones {
 
     /// The zone that `name` (canonical) belongs to: the longest apex at or above it.
     pub(crate) fn find(&self, name: &[u8]) -> Option<&Zone> {
-        std::iter::successors(Some(name), |rest| parent(rest)).find_map(|rest| self.by_apex.get(rest))
+        self.id_of(name).map(|id| self.zone(id))
     }
 
-    /// All zones, in no order.
+    /// The same zone's number.
+    pub(crate) fn id_of(&self, name: &[u8]) -> Option<ZoneId> {
+        std::iter::successors(Some(name), |rest| parent(rest))
+            .find_map(|rest| self.by_apex.get(rest).copied())
+    }
+
+    /// One zone.
+    pub(crate) fn zone(&self, id: ZoneId) -> &Zone {
+        &self.zones[id.0 as usize]
+    }
+
+    /// All zones, as configured.
     pub fn iter(&self) -> impl Iterator<Item = &Zone> {
-        self.by_apex.values()
+        self.zones.iter()
     }
 
     /// Whether there is none.

@@ -1,0 +1,206 @@
+//! What a DNS query costs from bytes to bytes: the whole of steerd but the socket.
+//!
+//! Expected, before measuring: parse, one lookup that misses the caches, one rank, one compose: 250
+//! nanoseconds on the whole Internet's prefixes, and under a thousand instructions.
+
+use crate::internet::Internet;
+use crate::{cpu_time, instructions};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use steerd::dns::{self, Outcome, Scratch, Transport};
+use steerd::geo::Geography;
+use steerd::health::Health;
+use steerd::snapshot::{Compiler, Settings, Snapshot};
+use steerd::table;
+use steerd::units::UnixMs;
+use steerd::zone::{SoaSettings, ZoneSettings, Zones};
+
+/// Appliances of a cluster, in turn: one answer, as many as an answer has, more, many.
+const SIZES: [usize; 4] = [1, 3, 16, 64];
+
+/// Queries that are asked in turn.
+const QUERIES: usize = 1 << 18;
+
+/// Queries under valgrind.
+const QUERIES_COUNTED: usize = 20_000;
+
+/// Of how many routes one is taken under valgrind: instructions do not depend on caches.
+const STEP_COUNTED: usize = 50;
+
+/// Measures all cluster sizes on every `step`-th prefix.
+pub fn run(step: usize) {
+    let internet = internet(step);
+    for size in SIZES {
+        let world = world(&internet, size);
+        let queries = queries(&internet, QUERIES / step);
+        let mut rounds: Vec<f64> = (0..7)
+            .map(|_| {
+                let start = cpu_time::thread();
+                assert_eq!(ask_all(&world, &queries), queries.len());
+                (cpu_time::thread() - start).as_nanos() as f64 / queries.len() as f64
+            })
+            .collect();
+        rounds.sort_by(f64::total_cmp);
+        let counted =
+            if step == 1 || size == 1 { instructions::count(&format!("answer {size}")) } else { None };
+        let counted = counted.map_or_else(
+            || "not counted".to_owned(),
+            |total| format!("{} instructions", total / QUERIES_COUNTED as u64),
+        );
+        println!(
+            "answer   {size:>3} appliances a cluster: {:>6.1} ns (fastest {:.1})  {counted}",
+            rounds[rounds.len() / 2],
+            rounds[0],
+        );
+    }
+}
+
+/// Runs what `piece` names if it is of this bench.
+pub fn run_counted(piece: &str) -> bool {
+    let Some(size) = piece.strip_prefix("answer ").and_then(|size| size.parse().ok()) else { return false };
+    let internet = internet(STEP_COUNTED);
+    let world = world(&internet, size);
+    let queries = queries(&internet, QUERIES_COUNTED);
+    // The counts of a second pass: nothing is met for the first time.
+    ask_all(&world, &queries);
+    let answered = instructions::counted(|| ask_all(&world, &queries));
+    assert_eq!(answered, queries.len());
+    true
+}
+
+/// Every `step`-th prefix.
+fn internet(step: usize) -> Internet {
+    let mut internet = Internet::read();
+    internet.prefixes = internet.prefixes.into_iter().step_by(step).collect();
+    internet
+}
+
+/// Answers every query once; says how many were steered.
+fn ask_all(world: &Snapshot, queries: &[Vec<u8>]) -> usize {
+    let mut scratch = Scratch::new();
+    let peer = IpAddr::from([127, 0, 0, 1]);
+    let mut out = vec![0; 4160];
+    let answer = |query: &Vec<u8>| {
+        let answered = dns::answer(world, &mut scratch, peer, Transport::Udp, query, &mut out);
+        black_box(&out);
+        usize::from(answered.outcome == Outcome::Steered)
+    };
+    queries.iter().map(answer).sum()
+}
+
+/// A generation of 500 clusters with `size` appliances each.
+fn world(internet: &Internet, size: usize) -> Snapshot {
+    let mut text = String::from("{\"table\":{\"format\":1,\"epoch\":1,\"source\":\"bench\"}}\n");
+    text.push_str("{\"site\":{\"code\":\"s\",\"lat\":52.0,\"lon\":4.0}}\n");
+    for cluster in 0..500 {
+        writeln!(text, r#"{{"cluster":{{"name":"c{cluster:03}","site":"s","class":"transit"}}}}"#)
+            .expect("writing to a string");
+        for n in 0..size {
+            let [high, low] = (cluster as u16).to_be_bytes();
+            writeln!(text, r#"{{"appliance":{{"name":"c{cluster:03}-a{n:02}","cluster":"c{cluster:03}","ipv4":"10.{high}.{low}.{n}","ipv6":"2001:db8:{cluster:x}::{n:x}","hostname":"c{cluster:03}-a{n:02}.cdn.example","capacity_mbps":40000}}}}"#)
+                .expect("writing to a string");
+        }
+    }
+    text.push_str("{\"service\":{\"name\":\"video.cdn.example\",\"default_clusters\":[\"c001\"]}}\n");
+    for (prefix, origin) in &internet.prefixes {
+        let cluster = crate::internet::cluster_of(*origin, 1);
+        writeln!(text, r#"{{"route":{{"prefix":"{prefix}","via":[{{"cluster":"c{cluster:03}"}}]}}}}"#)
+            .expect("writing to a string");
+    }
+    let table = Arc::new(table::read_full(text.as_bytes()).expect("a valid table").table);
+    let zone = ZoneSettings {
+        name: "cdn.example".into(),
+        ns: vec!["ns1.other.example".into()],
+        soa: SoaSettings {
+            mname: "ns1.other.example".into(),
+            rname: "host.master.other.example".into(),
+            serial: 1,
+            refresh_s: 3600,
+            retry_s: 600,
+            expire_s: 86400,
+            negative_ttl_s: 30,
+        },
+        records: None,
+    };
+    let overlay = Arc::new(Health::default().overlay(table.fleet(), UnixMs(1)));
+    let zones = Arc::new(Zones::build(&[zone]).expect("a zone"));
+    let compiled = Compiler::new().compile(table, Arc::new(Geography::empty()), Settings::default());
+    Snapshot::new(1, compiled, overlay, zones)
+}
+
+/// Address queries with a client subnet each: 70 in 100 inside an announced IPv4 prefix, 10 anywhere
+/// in unicast IPv4 space, 20 inside an announced IPv6 prefix.
+fn queries(internet: &Internet, count: usize) -> Vec<Vec<u8>> {
+    let mut state = 7_u64;
+    let mut next = |limit: u64| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
+    };
+    let mut prefixes: Vec<(IpAddr, u8)> = internet
+        .prefixes
+        .iter()
+        .map(|(prefix, _)| {
+            let (addr, len) = prefix.split_once('/').expect("a prefix");
+            (addr.parse().expect("an address"), len.parse().expect("a length"))
+        })
+        .collect();
+    prefixes.sort_unstable();
+    let v6_from = prefixes.partition_point(|(addr, _)| addr.is_ipv4()) as u64;
+    let v6_count = prefixes.len() as u64 - v6_from;
+    (0..count as u64)
+        .map(|number| {
+            let kind = next(10);
+            let at = if kind < 8 { next(v6_from) } else { v6_from + next(v6_count) };
+            let (addr, len) = prefixes[at as usize];
+            let host = u128::from(next(u64::MAX)) << 64 | u128::from(next(u64::MAX));
+            let subnet = match addr {
+                IpAddr::V4(_) if kind == 0 => IpAddr::V4(Ipv4Addr::from((1 << 24) + next(223 << 24) as u32)),
+                IpAddr::V4(addr) => {
+                    let host = (host as u32).checked_shr(u32::from(len)).unwrap_or(0);
+                    IpAddr::V4(Ipv4Addr::from(u32::from(addr) | host))
+                }
+                IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from(u128::from(addr) | host >> len)),
+            };
+            query(number as u16, subnet)
+        })
+        .collect()
+}
+
+/// An A query for the service with the /24 or /56 of `subnet`.
+fn query(id: u16, subnet: IpAddr) -> Vec<u8> {
+    let mut packet = id.to_be_bytes().to_vec();
+    packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    packet.extend_from_slice(b"\x05video\x03cdn\x07example\0\0\x01\0\x01");
+    let (family, source, octets) = match subnet {
+        IpAddr::V4(addr) => (1, 24, addr.octets()[..3].to_vec()),
+        IpAddr::V6(addr) => (2, 56, addr.octets()[..7].to_vec()),
+    };
+    let len = octets.len() as u8;
+    packet.extend_from_slice(&[
+        0,
+        0,
+        41,
+        4,
+        208,
+        0,
+        0,
+        0,
+        0,
+        0,
+        8 + len,
+        0,
+        8,
+        0,
+        4 + len,
+        0,
+        family,
+        source,
+        0,
+    ]);
+    packet.extend_from_slice(&octets);
+    packet
+}
