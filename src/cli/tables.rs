@@ -9,7 +9,7 @@ use super::push::{blocks_v6, moved as moved_words};
 use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::{DiffReport, Rules, TableCounts};
-use crate::snapshot::{Compiler, Moved, moved};
+use crate::snapshot::{Compiler, Dirty, Moved, moved};
 use crate::table::{self, DeltaError, GuardHit, Table, TableDiff, appliances_withdrawn, artefact};
 use anyhow::Context;
 use serde::Serialize;
@@ -124,7 +124,7 @@ impl Difference {
             (before.join(), after)
         });
         let found = match before {
-            Ok(before) => moved(&before, &after),
+            Ok(before) => moved(&before, &after, Dirty::all()),
             Err(panic) => std::panic::resume_unwind(panic),
         };
         let shares = table::Moved { v4: found.share_v4(), v6: found.share_v6() };

@@ -1,13 +1,27 @@
 //! Scopes from identities: which aligned blocks hold one identity only.
 //!
-//! Both levels of the table ask the same question of a row of areas, each with a summary: take the
-//! maximal runs that agree with one identity ([`Summary::Any`] agrees with all, so a run of it
-//! belongs to the runs on both sides), and cut each run into the fewest aligned blocks. Every address
-//! lies in exactly one of them, and its length is the scope.
+//! Take the maximal runs of segments that agree with one identity ([`Summary::Any`] agrees with all,
+//! so a run of it belongs to the runs on both sides), and cut each run into the fewest aligned blocks.
+//! Every address lies in exactly one of them, and its length is the scope.
 
-use super::{Chunk, Identity, Segment, Summary};
+use super::trie::Cut;
+use super::{Identity, Segment, Summary, leaf_of};
 use crate::prefix::{Bits, Block};
-use std::sync::Arc;
+
+/// Values and scopes of the segments of `block`, neighbours apart. Right where the whole of `block`
+/// has more than one identity, or is everything.
+pub(super) fn cuts_of<B: Bits>(block: Block<B>, segments: &[Segment<B>]) -> Vec<Cut<B>> {
+    let mut cuts: Vec<Cut<B>> = Vec::with_capacity(segments.len() + segments.len() / 2);
+    split(block, segments, |first, value, scope_len| push(&mut cuts, first, leaf_of(value, scope_len)));
+    cuts
+}
+
+/// Adds a cut, or lets the last one run on if it says the same.
+pub(super) fn push<B: Bits>(cuts: &mut Vec<Cut<B>>, first: B, leaf: u32) {
+    if cuts.last().is_none_or(|last| last.leaf != leaf) {
+        cuts.push(Cut { first, leaf });
+    }
+}
 
 /// A maximal run of areas that agree with one identity.
 struct Run {
@@ -62,8 +76,8 @@ fn aligned_blocks<B: Bits>(first: B, last: B, mut emit: impl FnMut(Block<B>)) {
     }
 }
 
-/// Cuts the segments of a block with several identities into entries `(first, value, scope)`.
-pub(super) fn split<B: Bits>(block: Block<B>, segments: &[Segment<B>], mut emit: impl FnMut(B, u32, u8)) {
+/// Cuts the segments of a block into entries `(first, value, scope)`.
+fn split<B: Bits>(block: Block<B>, segments: &[Segment<B>], mut emit: impl FnMut(B, u32, u8)) {
     let areas: Vec<Summary> = segments.iter().map(|s| Summary::of(s.identity)).collect();
     let last_of =
         |at: usize| segments.get(at + 1).and_then(|next| next.first.prev()).unwrap_or_else(|| block.last());
@@ -95,22 +109,4 @@ pub(super) fn split<B: Bits>(block: Block<B>, segments: &[Segment<B>], mut emit:
             emit(segment.first, segment.value, scope_len);
         }
     }
-}
-
-/// The scope of each chunk that has one identity; 0 for the others, which never ask.
-pub(super) fn of_chunks<B: Bits>(chunks: &[Arc<Chunk<B>>]) -> Box<[u8]> {
-    let areas: Vec<Summary> = chunks.iter().map(|chunk| chunk.summary).collect();
-    let mut scopes = vec![0; chunks.len()].into_boxed_slice();
-    runs(&areas, |_, run| {
-        let mut at = run.start;
-        aligned_blocks(chunks[run.start].block.first(), chunks[run.end - 1].block.last(), |part| {
-            while at < run.end && part.covers(chunks[at].block) {
-                if areas[at] != Summary::Any {
-                    scopes[at] = part.len();
-                }
-                at += 1;
-            }
-        });
-    });
-    scopes
 }

@@ -68,8 +68,8 @@ pub trait Bits: Copy + Ord + std::hash::Hash + fmt::Debug + Default + Send + Syn
     fn next(self) -> Option<Self>;
     /// The address before; `None` before the lowest.
     fn prev(self) -> Option<Self>;
-    /// The topmost 16 bits.
-    fn top16(self) -> u16;
+    /// The bits from the highest down, in two halves; what an address lacks is 0.
+    fn left_aligned(self) -> (u64, u64);
     /// Widened to 128 bits, the value unchanged.
     fn widen(self) -> u128;
     /// From 128 bits, higher bits dropped.
@@ -112,8 +112,10 @@ macro_rules! bits {
             fn prev(self) -> Option<Self> {
                 self.checked_sub(1)
             }
-            fn top16(self) -> u16 {
-                (self >> ($len - 16)) as u16
+            #[inline]
+            fn left_aligned(self) -> (u64, u64) {
+                let wide = (self as u128) << (128 - $len);
+                ((wide >> 64) as u64, wide as u64)
             }
             fn widen(self) -> u128 {
                 self as u128
@@ -178,6 +180,13 @@ impl<B: Bits> Block<B> {
     /// Whether `other` lies wholly inside (or is the same block).
     pub fn covers(self, other: Self) -> bool {
         self.len <= other.len && self.contains(other.first)
+    }
+
+    /// The block twice as large around it, and its other half; `None` for all addresses.
+    pub fn parent(self) -> Option<(Self, Self)> {
+        let parent = Self::around(self.first, self.len.checked_sub(1)?);
+        let bit = B::mask(self.len).xor(B::mask(parent.len));
+        Some((parent, Self { first: self.first.xor(bit), len: self.len }))
     }
 
     /// The lower and the upper half; `None` for a single address.

@@ -660,7 +660,7 @@ fn build_full(rules: &Rules, world: &Snapshot, table: Arc<Table>, geography: Arc
     let start = Instant::now();
     let mut compiler = Compiler::new();
     let compiled = compiler.compile(table, geography, rules.settings.clone());
-    Candidate::compare(world, compiled, Some(compiler), start)
+    Candidate::compare(world, compiled, Some(compiler), Dirty::all(), start)
 }
 
 /// Builds a table that differs in a few routes; a dry run leaves the publisher's compiler alone.
@@ -678,21 +678,23 @@ fn build_delta(
     let start = Instant::now();
     let settings = writer.rules.settings.clone();
     let compiled = writer.compiler.compile_delta(table, geography, settings, dirty);
-    Candidate::compare(world, compiled, None, start)
+    Candidate::compare(world, compiled, None, dirty.clone(), start)
 }
 
 impl Candidate {
-    /// Compares what was built since `start` with what is served.
+    /// Compares what was built since `start` with what is served; routes differ in `dirty`.
     fn compare(
         world: &Snapshot,
         compiled: Arc<Compiled>,
         compiler: Option<Compiler>,
+        dirty: Dirty,
         start: Instant,
     ) -> Self {
         let compile_ms = ms_since(start);
         let served = world.is_ready().then(|| &**world.table());
         let diff = table::diff(served, compiled.table());
-        let moved = if world.is_ready() { moved(world.compiled(), &compiled) } else { Moved::default() };
+        let moved =
+            if world.is_ready() { moved(world.compiled(), &compiled, dirty) } else { Moved::default() };
         Self { compiled, compiler, diff, moved, compile_ms }
     }
 }

@@ -1,19 +1,19 @@
-//! Compiles a view: sweeps routes, GeoIP ranges and special blocks into table chunks.
+//! Compiles a view: sweeps routes, GeoIP ranges and special blocks into a table.
 //!
-//! The space is cut in halves until a piece has few boundaries; each piece is swept once, from its
-//! lowest address up, with the routes around the current address on a stack. A later generation
-//! that differs in a few routes sweeps only the chunks these touch.
+//! A sweep goes from the lowest address up, with the routes around the current address on a stack,
+//! and writes a segment wherever the decision may change. A later generation that differs in a few
+//! routes sweeps only the blocks of these, and updates a copy of the table.
 
 use super::lists::{ChainId, IDENTITY_MIN, ListMaker, Sources};
 use super::view::{ListId, SpecialPart, Value, View, ViewSpec, special_parts_v4, special_parts_v6};
 use crate::geo::{LocationId, Ranges};
-use crate::lpm::{Chunk, Identity, Lpm, Segment, Summary};
+use crate::lpm::{Identity, Lpm, Segment, Summary};
 use crate::prefix::{Bits, Block, special, transition};
 use crate::table::RouteSet;
 use std::sync::Arc;
 
-/// Boundaries in a chunk, at most (but for what lies on one address).
-const CHUNK_BOUNDARIES: usize = 96;
+/// When more than one in this many routes lie in blocks that changed, all of a family is swept.
+const SWEPT_SHARE: usize = 4;
 
 /// Identity of the first IPv4 special block whose own routes leave parts of it uncovered.
 const SPECIAL_V4: u32 = 0;
@@ -30,6 +30,25 @@ pub struct Dirty {
     pub v4: Vec<Block<u32>>,
     /// IPv6, in any order.
     pub v6: Vec<Block<u128>>,
+}
+
+impl Dirty {
+    /// Everything.
+    pub fn all() -> Self {
+        Self { v4: vec![Block::all()], v6: vec![Block::all()] }
+    }
+}
+
+/// Those of `blocks` that no other covers, in order.
+pub(super) fn outermost<B: Bits>(mut blocks: Vec<Block<B>>) -> Vec<Block<B>> {
+    blocks.sort_unstable();
+    let mut kept: Vec<Block<B>> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if !kept.last().is_some_and(|last| last.covers(block)) {
+            kept.push(block);
+        }
+    }
+    kept
 }
 
 /// Compiles one view, generation after generation.
@@ -77,28 +96,27 @@ impl ViewBuilder {
 
     fn update(&mut self, from: Sources<'_>, last: Option<(&View, Dirty)>) -> View {
         self.maker.learn_vias(from.routes);
-        let (last, mut dirty) = match last {
+        let (view, dirty) = match last {
             Some((view, dirty)) => (Some(view), dirty),
-            None => (None, Dirty { v4: vec![Block::all()], v6: vec![Block::all()] }),
+            None => (None, Dirty::default()),
         };
         let inside_v4 = self.inside(&from.routes.v4, special::blocks_v4());
         let inside_v6 = self.inside(&from.routes.v6, special::blocks_v6());
-        dirty.v4.extend(changed(special::blocks_v4(), &self.inside_v4, &inside_v4));
-        dirty.v6.extend(changed(special::blocks_v6(), &self.inside_v6, &inside_v6));
+        // Where what a whole special block stands for changes, its neighbours change too: all is swept.
+        let last_v4 = view.map(|view| &view.v4).filter(|_| inside_v4 == self.inside_v4);
+        let last_v6 = view.map(|view| &view.v6).filter(|_| inside_v6 == self.inside_v6);
         (self.inside_v4, self.inside_v6) = (inside_v4, inside_v6);
 
         let parts = parts_of(special_parts_v4(), special::blocks_v4(), &self.inside_v4, SPECIAL_V4);
         let side = Side { routes: &from.routes.v4, ranges: &from.geography.v4, parts };
-        let v4 = self.build_side(from, &side, last.map(|view| &view.v4), dirty.v4);
+        let v4 = self.build_side(from, &side, last_v4, dirty.v4);
 
-        let transition = match v4.summary() {
+        let transition = match v4.summary(Block::all(), |at, value| side.identity(&self.maker, at, value)) {
             Summary::One(id) => Identity::Is(id),
             Summary::Any | Summary::Many => Identity::Is(TRANSITION),
         };
-        if transition != self.transition {
-            dirty.v6.extend(transition::blocks());
-            self.transition = transition;
-        }
+        let last_v6 = last_v6.filter(|_| transition == self.transition);
+        self.transition = transition;
         let mut parts = parts_of(special_parts_v6(), special::blocks_v6(), &self.inside_v6, SPECIAL_V6);
         parts.extend(transition::blocks().map(|block| Part {
             first: block.first(),
@@ -107,7 +125,7 @@ impl ViewBuilder {
         }));
         parts.sort_by_key(|part| part.first);
         let side = Side { routes: &from.routes.v6, ranges: &from.geography.v6, parts };
-        let v6 = self.build_side(from, &side, last.map(|view| &view.v6), dirty.v6);
+        let v6 = self.build_side(from, &side, last_v6, dirty.v6);
         View {
             spec: self.spec().clone(),
             members: Arc::clone(self.maker.members()),
@@ -128,58 +146,52 @@ impl ViewBuilder {
         blocks.iter().map(has_live).collect()
     }
 
+    /// The table of one family: `last` with the `dirty` blocks swept anew, or all of it swept.
     fn build_side<B: Bits>(
         &mut self,
         from: Sources<'_>,
         side: &Side<'_, B>,
         last: Option<&Lpm<B>>,
-        mut dirty: Vec<Block<B>>,
+        dirty: Vec<Block<B>>,
     ) -> Lpm<B> {
-        dirty.sort();
+        let dirty = outermost(dirty);
+        let swept: usize = dirty.iter().map(|&block| side.routes.inside(block).len()).sum();
+        let last = last.filter(|_| swept <= side.routes.len() / SWEPT_SHARE + dirty.len());
         let mut sweep = Sweep { maker: &mut self.maker, from, side, open: Vec::new(), segments: Vec::new() };
-        let mut chunks = Vec::new();
         let Some(last) = last else {
-            sweep.cut(Block::all(), 0..side.routes.len() as u32, 0..side.ranges.count(), &mut chunks);
-            return Lpm::assemble(chunks);
+            sweep.sweep(Block::all());
+            return Lpm::build(&sweep.segments);
         };
-        let mut next_dirty = 0;
-        for chunk in last.chunks() {
-            let block = chunk.block();
-            while dirty.get(next_dirty).is_some_and(|d| d.last() < block.first()) {
-                next_dirty += 1;
-            }
-            // A wide block sorts before the blocks inside it and may reach farther than they do.
-            let touched = dirty[next_dirty..]
-                .iter()
-                .take_while(|d| d.first() <= block.last())
-                .any(|d| d.last() >= block.first());
-            if touched {
-                let routes = side.routes.first_from(block.first())
-                    ..block
-                        .last()
-                        .next()
-                        .map_or(side.routes.len() as u32, |after| side.routes.first_from(after));
-                let ranges = side.ranges.position(block.first())..side.ranges.position(block.last()) + 1;
-                sweep.cut(block, routes, ranges, &mut chunks);
-            } else {
-                chunks.push(Arc::clone(chunk));
-            }
+        let mut lpm = last.clone();
+        for block in dirty {
+            sweep.sweep(block);
+            lpm.update(block, &sweep.segments, |at, value| side.identity(sweep.maker, at, value));
         }
-        Lpm::assemble(chunks)
+        lpm
     }
-}
-
-/// Those of `blocks` for which `old` and `new` differ; all when there is no `old` yet.
-fn changed<B: Bits>(blocks: &[Block<B>], old: &[bool], new: &[bool]) -> Vec<Block<B>> {
-    let differs = |&(at, _): &(usize, &Block<B>)| old.get(at) != new.get(at);
-    blocks.iter().enumerate().filter(differs).map(|(_, block)| *block).collect()
 }
 
 /// One family's sources.
 struct Side<'a, B> {
     routes: &'a RouteSet<B>,
     ranges: &'a Ranges<B>,
+    /// In address order.
     parts: Vec<Part<B>>,
+}
+
+impl<B: Bits> Side<'_, B> {
+    /// What a value stands for at an address that has it.
+    fn identity(&self, maker: &ListMaker, at: B, value: u32) -> Identity {
+        let value = Value::from_raw(value);
+        if value.is_special() || value.list() == ListId::TRANSITION {
+            let part = self.parts[self.parts.partition_point(|part| part.last < at)];
+            return match part.kind {
+                PartKind::Special { uncovered, .. } => uncovered,
+                PartKind::Transition(identity) => identity,
+            };
+        }
+        Identity::Is(maker.identity(value.list()))
+    }
 }
 
 /// Space that is not ordinary.
@@ -243,28 +255,6 @@ struct Sweep<'a, 'b, B> {
 }
 
 impl<B: Bits> Sweep<'_, '_, B> {
-    /// Cuts `block` until its parts are small and sweeps these. `routes` are those that begin in it,
-    /// `ranges` those that reach into it.
-    fn cut(
-        &mut self,
-        block: Block<B>,
-        routes: std::ops::Range<u32>,
-        ranges: std::ops::Range<usize>,
-        chunks: &mut Vec<Arc<Chunk<B>>>,
-    ) {
-        let halves = block.halves().filter(|_| routes.len() + ranges.len() > CHUNK_BOUNDARIES);
-        let Some((low, high)) = halves else {
-            self.sweep(block);
-            chunks.push(Arc::new(Chunk::build(block, &self.segments)));
-            return;
-        };
-        let route = self.side.routes.first_from_within(routes.clone(), high.first());
-        let range = self.side.ranges.position_within(ranges.clone(), high.first());
-        let low_ends = if self.side.ranges.first(range) == high.first() { range } else { range + 1 };
-        self.cut(low, routes.start..route, ranges.start..low_ends, chunks);
-        self.cut(high, route..routes.end, range..ranges.end, chunks);
-    }
-
     /// Writes the segments of `block`.
     fn sweep(&mut self, block: Block<B>) {
         let (routes, ranges) = (self.side.routes, self.side.ranges);
@@ -353,7 +343,7 @@ impl<B: Bits> Sweep<'_, '_, B> {
                 let (list, id) = self.maker.list(self.from, chain, location);
                 (Value::new(list, false), Identity::Is(id))
             }
-            Some(PartKind::Transition(identity)) => (Value::new(ListId::DENIED, false), identity),
+            Some(PartKind::Transition(identity)) => (Value::new(ListId::TRANSITION, false), identity),
             Some(PartKind::Special { block_len, uncovered }) => {
                 let (list, id) = self.maker.list(self.from, chain, LocationId::UNKNOWN);
                 if live_len.is_some_and(|len| len >= block_len) {

@@ -103,7 +103,7 @@ impl ListMaker {
             near: Vec::new(),
             list_of: FxHashMap::default(),
             list_ids: FxHashMap::default(),
-            identity_of: vec![IDENTITY_MIN],
+            identity_of: vec![IDENTITY_MIN, IDENTITY_MIN],
             identities: FxHashMap::default(),
             lists: Arc::new(Lists::new()),
             scratch: Vec::new(),
@@ -161,7 +161,12 @@ impl ListMaker {
                 id
             }
         };
-        (id, self.identity_of[id.0 as usize])
+        (id, self.identity(id))
+    }
+
+    /// The identity of a list.
+    pub(super) fn identity(&self, id: ListId) -> u32 {
+        self.identity_of[id.0 as usize]
     }
 
     /// Makes a list that was not asked for before.

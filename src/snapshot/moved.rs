@@ -1,15 +1,19 @@
 //! How much address space two compiled tables send to different first clusters (ruling 19).
 //!
-//! Both tables are walked together in address order; chunks that the two share are skipped. Space is
-//! counted in addresses, once, however many services it moves for, and only where the served table
-//! has routes.
+//! Both tables are walked together in address order, where they may differ. Space is counted in
+//! addresses, once, however many services it moves for, and only where the served table has routes.
 
-use super::view::{ListId, Value, View};
+use super::build::{Dirty, outermost};
+use super::view::{Value, View};
 use super::{Compiled, Lpm};
 use crate::fleet::ClusterId;
-use crate::prefix::Bits;
+use crate::prefix::{Bits, Block};
 use crate::table::{RouteSet, covered_space};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+/// Prefix length of the parts that are compared one after the other.
+const PART_LEN: u8 = 8;
 
 /// Address space, in addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,8 +44,12 @@ fn share(part: u128, whole: u128) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Compares two compiled tables, service by service (those that both have).
-pub fn moved(old: &Compiled, new: &Compiled) -> Moved {
+/// Compares two compiled tables, service by service (those that both have). Where nothing else than
+/// routes differs, `dirty` says where.
+pub fn moved(old: &Compiled, new: &Compiled, dirty: Dirty) -> Moved {
+    let differs_in_routes_only =
+        Arc::ptr_eq(old.table.fleet(), new.table.fleet()) && Arc::ptr_eq(&old.geography, &new.geography);
+    let dirty = if differs_in_routes_only { dirty } else { Dirty::all() };
     let names = ClusterNames::of(old, new);
     let mut pairs: Vec<(&Arc<View>, &Arc<View>)> = Vec::new();
     for id in old.table.fleet().service_ids() {
@@ -54,9 +62,10 @@ pub fn moved(old: &Compiled, new: &Compiled) -> Moved {
     }
     let (routes, mut found) = (old.table.routes(), Moved::default());
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let (parts_v4, parts_v6) = (parts_of(dirty.v4), parts_of(dirty.v6));
     for (before, after) in pairs {
-        differing(before, after, &before.v4, &after.v4, &names, &mut v4);
-        differing(before, after, &before.v6, &after.v6, &names, &mut v6);
+        differing((before, &before.v4), (after, &after.v4), &parts_v4, &names, &mut v4);
+        differing((before, &before.v6), (after, &after.v6), &parts_v6, &names, &mut v6);
     }
     (found.v4, found.routed_v4) = inside_routed(v4, &routes.v4);
     (found.v6, found.routed_v6) = inside_routed(v6, &routes.v6);
@@ -83,62 +92,62 @@ impl ClusterNames {
     }
 }
 
-/// Adds the ranges where the first clusters differ.
+/// Adds the ranges of `blocks` where the first clusters differ.
 fn differing<B: Bits>(
-    before: &View,
-    after: &View,
-    old: &Lpm<B>,
-    new: &Lpm<B>,
+    (before, old): (&View, &Lpm<B>),
+    (after, new): (&View, &Lpm<B>),
+    blocks: &[Block<B>],
     names: &ClusterNames,
     out: &mut Vec<(B, B)>,
 ) {
     let first = |view: &View, value: u32| {
-        let list = Value::from_raw(value).list();
-        if list == ListId::DENIED { None } else { view.lists.get(list).first().map(|place| place.cluster) }
+        let list = view.lists.get(Value::from_raw(value).list());
+        list.first().map(|place| place.cluster)
     };
-    // List numbers only grow while one builder lives, so a shared chunk says the same in both views.
-    let (mut old_at, mut new_at) = (0, 0);
-    while old_at < old.chunks().len() && new_at < new.chunks().len() {
-        let (a, b) = (&old.chunks()[old_at], &new.chunks()[new_at]);
-        if Arc::ptr_eq(a, b) && names.new_of_old.is_none() {
-            (old_at, new_at) = (old_at + 1, new_at + 1);
-            continue;
-        }
-        // One of the two covers the other: chunks are aligned blocks.
-        let covered = if a.block().covers(b.block()) { b.block() } else { a.block() };
-        let old_values = cut(a.values(), covered.first(), covered.last());
-        let new_values = cut(b.values(), covered.first(), covered.last());
+    let (mut old_values, mut new_values) = (Vec::new(), Vec::new());
+    for &block in blocks {
+        read_values(old, block, &mut old_values);
+        read_values(new, block, &mut new_values);
         let (mut i, mut j) = (0, 0);
-        let mut pos = covered.first();
+        let mut pos = block.first();
         loop {
-            let old_last = old_values.get(i + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| covered.last());
-            let new_last = new_values.get(j + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| covered.last());
+            let old_last = old_values.get(i + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| block.last());
+            let new_last = new_values.get(j + 1).and_then(|n| n.0.prev()).unwrap_or_else(|| block.last());
             let last = old_last.min(new_last);
             if !names.is_same(first(before, old_values[i].1), first(after, new_values[j].1)) {
                 out.push((pos, last));
             }
             i += usize::from(old_last == last);
             j += usize::from(new_last == last);
-            match last.next().filter(|_| last < covered.last()) {
+            match last.next().filter(|_| last < block.last()) {
                 Some(next) => pos = next,
                 None => break,
             }
         }
-        old_at += usize::from(a.block().last() == covered.last());
-        new_at += usize::from(b.block().last() == covered.last());
     }
 }
 
-/// The values that reach into `first..=last`, the first of them cut to it.
-fn cut<B: Bits>(values: impl Iterator<Item = (B, u32)>, first: B, last: B) -> Vec<(B, u32)> {
-    let mut kept: Vec<(B, u32)> = Vec::new();
-    for (start, value) in values.take_while(|&(start, _)| start <= last) {
-        if start <= first {
-            kept.clear();
+/// Reads the values of a block with their first addresses.
+fn read_values<B: Bits>(lpm: &Lpm<B>, block: Block<B>, values: &mut Vec<(B, u32)>) {
+    values.clear();
+    let _ = lpm.walk(block, |first, value| {
+        values.push((first, value));
+        ControlFlow::Continue(())
+    });
+}
+
+/// `blocks`, those that are large cut into parts, so that one part at a time is compared.
+fn parts_of<B: Bits>(blocks: Vec<Block<B>>) -> Vec<Block<B>> {
+    let mut parts = Vec::new();
+    let mut rest = outermost(blocks);
+    rest.reverse();
+    while let Some(block) = rest.pop() {
+        match block.halves() {
+            Some((low, high)) if block.len() < PART_LEN => rest.extend([high, low]),
+            _ => parts.push(block),
         }
-        kept.push((start.max(first), value));
     }
-    kept
+    parts
 }
 
 /// How many addresses of `ranges` lie in routed space, and how many addresses are routed.
@@ -176,7 +185,6 @@ fn size<B: Bits>(first: B, last: B) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prefix::Block;
     use crate::table::ViaId;
 
     /// Routes are 10/8 with 10.1/16 inside, 11/8 right behind, and 20/8; counted in addresses.

@@ -5,7 +5,7 @@
 //! and one bit for space that is not globally reachable.
 
 use crate::fleet::{ClusterId, Fleet, GeoRules, Service};
-use crate::lpm::Lpm;
+use crate::lpm::{Lpm, VALUE_BITS};
 use crate::prefix::{Client, special};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -61,7 +61,12 @@ pub(super) struct ListId(pub(super) u32);
 impl ListId {
     /// Nobody, because the client's country is denied.
     pub(super) const DENIED: Self = Self(0);
+    /// Nobody, because the block stands for IPv4 clients and is never looked up.
+    pub(super) const TRANSITION: Self = Self(1);
 }
+
+/// Lists of a view, at most: as many as table values can name.
+pub(super) const LISTS_MAX: usize = 1 << (VALUE_BITS - 1);
 
 /// All lists of a view, end to end.
 #[derive(Debug, Clone)]
@@ -71,9 +76,9 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Only the list of denied clients.
+    /// Only the two lists without places that have a number of their own.
     pub(super) fn new() -> Self {
-        Self { ends: vec![0], places: Vec::new() }
+        Self { ends: vec![0, 0], places: Vec::new() }
     }
 
     /// Number of lists.
@@ -194,7 +199,7 @@ impl View {
         self.v4.heap_bytes() + self.v6.heap_bytes() + self.lists.heap_bytes()
     }
 
-    /// Table entries, IPv4 and IPv6.
+    /// Table entries, IPv4 and IPv6, parts that updates left behind included.
     pub fn entry_counts(&self) -> (usize, usize) {
         (self.v4.entry_count(), self.v6.entry_count())
     }

@@ -233,13 +233,13 @@ impl<B: Bits> RouteSet<B> {
 
     /// Position of the first route that begins at or after `addr`.
     pub fn first_from(&self, addr: B) -> u32 {
-        self.first_from_within(0..self.len() as u32, addr)
+        self.firsts.partition_point(|&first| first < addr) as u32
     }
 
-    /// The same for an `addr` whose position is known to be in `range` or at its end.
-    pub fn first_from_within(&self, range: Range<u32>, addr: B) -> u32 {
-        let firsts = &self.firsts[range.start as usize..range.end as usize];
-        range.start + firsts.partition_point(|&first| first < addr) as u32
+    /// Positions of the routes whose blocks lie in `block`, itself included.
+    pub fn inside(&self, block: Block<B>) -> Range<u32> {
+        let end = block.last().next().map_or(self.len() as u32, |after| self.first_from(after));
+        self.lower_bound(block)..end
     }
 
     /// Position of the first route that sorts at or after `block`.

@@ -11,6 +11,7 @@ mod cpu_time;
 mod instructions;
 #[path = "../harness/internet.rs"]
 mod internet;
+mod lpm;
 
 use internet::Internet;
 use std::sync::Arc;
@@ -24,13 +25,16 @@ use steerd::units::UnixMs;
 
 fn main() {
     if let Some(piece) = instructions::asked_for() {
-        assert!(answer::run_counted(&piece), "no bench is called {piece}");
+        assert!(answer::run_counted(&piece) || lpm::run_counted(&piece), "no bench is called {piece}");
         return;
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let step = if args.iter().any(|arg| arg == "--smoke") { 200 } else { 1 };
     let names: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
     let wants = |name: &str| names.is_empty() || names.iter().any(|asked| *asked == name);
+    if wants("lpm") {
+        lpm::run(step);
+    }
     if wants("answer") {
         answer::run(step);
     }

@@ -1,0 +1,146 @@
+//! The table against a linear scan, made at once and changed bit by bit.
+
+use super::*;
+
+/// The slow twin: asks every segment, and widens the block until two identities meet.
+fn golden<B: Bits>(segments: &[Segment<B>], addr: B) -> Hit {
+    let at = segments.iter().rposition(|s| s.first <= addr).expect("the first segment starts at 0");
+    let scope_len = match segments[at].identity {
+        Identity::Any { scope_len } => scope_len,
+        Identity::Is(_) => (0..=B::LEN)
+            .find(|&len| {
+                let block = Block::around(addr, len);
+                segments.iter().enumerate().all(|(i, s)| {
+                    let last = segments.get(i + 1).and_then(|n| n.first.prev()).unwrap_or(B::MAX);
+                    let outside = last < block.first() || s.first > block.last();
+                    outside
+                        || matches!(s.identity, Identity::Any { .. })
+                        || s.identity == segments[at].identity
+                })
+            })
+            .expect("a single address has one identity"),
+    };
+    Hit { value: segments[at].value, scope_len }
+}
+
+/// A small generator: xorshift64*.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+fn random_segments<B: Bits>(rng: &mut Rng) -> Vec<Segment<B>> {
+    let mut firsts = vec![B::default()];
+    for _ in 0..rng.below(60) {
+        let addr = B::narrow((u128::from(rng.next()) << 64 | u128::from(rng.next())) >> (128 - B::LEN));
+        let near = firsts[rng.below(firsts.len() as u64) as usize];
+        let keep = rng.below(u64::from(B::LEN) + 1) as u8;
+        let mixed = near.and(B::mask(keep)).or(addr.and(B::mask(keep).not()));
+        firsts.push(mixed.and(B::mask(rng.below(u64::from(B::LEN)) as u8 + 1)));
+    }
+    firsts.sort();
+    firsts.dedup();
+    let segment = |first| {
+        let value = rng.below(4) as u32 * 10 + rng.below(2) as u32;
+        Segment { first, value, identity: identity_of(value) }
+    };
+    firsts.into_iter().map(segment).collect()
+}
+
+/// What a value stands for in these tests.
+fn identity_of(value: u32) -> Identity {
+    match value / 10 {
+        0 => Identity::Any { scope_len: 7 },
+        id => Identity::Is(id),
+    }
+}
+
+/// A block around, inside or beside what `segments` begin with.
+fn random_block<B: Bits>(segments: &[Segment<B>], rng: &mut Rng) -> Block<B> {
+    let near = segments[rng.below(segments.len() as u64) as usize].first;
+    let addr = if rng.below(2) == 0 { near } else { near.prev().unwrap_or(near) };
+    Block::around(addr, rng.below(u64::from(B::LEN) + 1) as u8)
+}
+
+/// `segments` with others inside `block`.
+fn exchanged<B: Bits>(segments: &[Segment<B>], block: Block<B>, new: &[Segment<B>]) -> Vec<Segment<B>> {
+    let mut all: Vec<_> = segments.iter().filter(|s| !block.contains(s.first)).copied().collect();
+    all.extend_from_slice(new);
+    if let Some(after) = block.last().next() {
+        let at = segments.iter().rposition(|s| s.first <= after).expect("starts at 0");
+        all.push(Segment { first: after, ..segments[at] });
+    }
+    all.sort_by_key(|s| s.first);
+    all.dedup_by_key(|s| s.first);
+    all
+}
+
+/// Asks at every edge and at random.
+fn check<B: Bits>(lpm: &Lpm<B>, segments: &[Segment<B>], rng: &mut Rng) {
+    let mut asked = vec![B::MAX];
+    for segment in segments {
+        let around = [Some(segment.first), segment.first.prev(), segment.first.next()];
+        let random = B::narrow(u128::from(rng.next()) << 64 >> (128 - B::LEN));
+        asked.extend(around.into_iter().flatten().chain([random]));
+    }
+    let mut together = Vec::new();
+    lpm.lookup_all(&asked, |hit| together.push(hit));
+    for (addr, hit) in asked.iter().zip(together) {
+        assert_eq!(lpm.lookup(*addr), golden(segments, *addr), "{addr:?} in {segments:?}");
+        assert_eq!(hit, lpm.lookup(*addr), "{addr:?} beside others");
+    }
+}
+
+/// Cuts `segments` to `block`.
+fn inside<B: Bits>(segments: &[Segment<B>], block: Block<B>) -> Vec<Segment<B>> {
+    let from = segments.iter().rposition(|s| s.first <= block.first()).expect("starts at 0");
+    let cut = segments[from..].iter().take_while(|s| s.first <= block.last());
+    cut.map(|s| Segment { first: s.first.max(block.first()), ..*s }).collect()
+}
+
+fn agrees_with_golden<B: Bits>(seed: u64) {
+    let mut rng = Rng(seed);
+    for _ in 0..400 {
+        let mut segments = random_segments::<B>(&mut rng);
+        let mut lpm = Lpm::build(&segments);
+        check(&lpm, &segments, &mut rng);
+        for _ in 0..4 {
+            let block = random_block(&segments, &mut rng);
+            let new = inside(&random_segments::<B>(&mut rng), block);
+            segments = exchanged(&segments, block, &new);
+            lpm.update(block, &new, |_, value| identity_of(value));
+            check(&lpm, &segments, &mut rng);
+        }
+    }
+}
+
+#[test]
+fn v4_agrees_with_a_linear_scan() {
+    agrees_with_golden::<u32>(42);
+}
+
+#[test]
+fn v6_agrees_with_a_linear_scan() {
+    agrees_with_golden::<u128>(43);
+}
+
+#[test]
+fn scope_is_not_the_matching_prefix() {
+    let is = |first, value| Segment { first, value, identity: Identity::Is(value) };
+    let segments =
+        [is(0u32, 0), is(0x0a00_0000, 1), is(0x0a01_0000, 2), is(0x0a02_0000, 1), is(0x0b00_0000, 0)];
+    let lpm = Lpm::build(&segments);
+    assert_eq!(lpm.lookup(0x0a02_0304), Hit { value: 1, scope_len: 15 });
+    assert_eq!(lpm.lookup(0x0a01_0304), Hit { value: 2, scope_len: 16 });
+    assert_eq!(lpm.lookup(0xc000_0000), Hit { value: 0, scope_len: 1 });
+}
