@@ -2,7 +2,7 @@
 
 use super::compose::{Composer, Negative};
 use super::outcome::Outcome;
-use super::{Answered, Dropped, Scratch, Transport};
+use super::{Answered, Dropped, Scratch, Transport, usual};
 use crate::fleet::{Appliance, ServiceId};
 use crate::prefix::{Client, Family};
 use crate::snapshot::{Named, Snapshot};
@@ -27,6 +27,22 @@ const CHAIN_MAX: usize = 8;
 /// Total: every packet has one [`Outcome`]. Equal arguments make equal bytes. At most the client's
 /// limit is written over UDP, and errors are at most 11 octets longer than the packet.
 pub fn answer(
+    world: &Snapshot,
+    scratch: &mut Scratch,
+    peer: IpAddr,
+    transport: Transport,
+    packet: &[u8],
+    out: &mut [u8],
+) -> Answered {
+    scratch.decided = None;
+    if let Some(answered) = usual::answer(world, scratch, transport, packet, out) {
+        return answered;
+    }
+    answer_any(world, scratch, peer, transport, packet, out)
+}
+
+/// [`answer`] the general way.
+pub(super) fn answer_any(
     world: &Snapshot,
     scratch: &mut Scratch,
     peer: IpAddr,

@@ -8,12 +8,14 @@
 //! | file | owns |
 //! |---|---|
 //! | `answer` | which reply a query gets |
+//! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
 //! | `outcome` | the closed list of what can happen |
 
 mod answer;
 mod compose;
 mod outcome;
+mod usual;
 
 pub use answer::answer;
 pub use outcome::{Dropped, Outcome};

@@ -7,7 +7,8 @@
 //! than [`SAFE_GAP`] apart. Then, once in a billion decisions, costs decide as they do elsewhere.
 //! Layer 4. The slow twin is in the tests below: it sorts.
 
-use super::rendezvous::{Contender, KeyHash};
+use super::rendezvous::{Contender, KeyHash, draw};
+use std::ops::Range;
 
 /// Contenders kept, at most.
 pub const KEPT_MAX: usize = 16;
@@ -35,26 +36,50 @@ impl Best {
     }
 }
 
-/// The `count` (1 to [`KEPT_MAX`]) of `contenders` that serve `key` at least cost, cheapest first;
-/// equal costs fall to the lower position. `is_uniform`: all capacities are equal.
-pub fn best(contenders: &[Contender], is_uniform: bool, key: KeyHash, count: usize) -> Best {
-    debug_assert!((1..=KEPT_MAX).contains(&count), "as many as an answer can name");
-    if is_uniform && let Some(best) = best_by_draw(contenders, key, count) {
-        return best;
-    }
-    let mut row = Row::<u128>::new(u128::MAX, count);
-    for (at, contender) in contenders.iter().enumerate() {
-        row.offer(contender.cost(key), at as u32);
-    }
-    row.best(contenders.len())
+/// Contenders in a row, their parts apart, so that numbers are drawn for several at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LineUp {
+    hashes: Vec<u64>,
+    inverses: Vec<u64>,
 }
 
-/// The same by drawn numbers; `None` when two of them are too close for that.
-fn best_by_draw(contenders: &[Contender], key: KeyHash, count: usize) -> Option<Best> {
+impl FromIterator<Contender> for LineUp {
+    fn from_iter<I: IntoIterator<Item = Contender>>(contenders: I) -> Self {
+        let (hashes, inverses) = contenders.into_iter().map(Contender::parts).unzip();
+        Self { hashes, inverses }
+    }
+}
+
+impl LineUp {
+    /// The `count` (1 to [`KEPT_MAX`]) of the contenders in `range` that serve `key` at least cost,
+    /// cheapest first, as positions in the range; equal costs fall to the lower position.
+    /// `is_uniform`: all capacities are equal.
+    pub fn best(&self, range: Range<usize>, is_uniform: bool, key: KeyHash, count: usize) -> Best {
+        debug_assert!((1..=KEPT_MAX).contains(&count), "as many as an answer can name");
+        let (hashes, inverses) = (&self.hashes[range.clone()], &self.inverses[range]);
+        if is_uniform && let Some(best) = best_by_draw(hashes, key, count) {
+            return best;
+        }
+        let mut row = Row::<u128>::new(u128::MAX, count);
+        for (at, (&hash, &inverse)) in hashes.iter().zip(inverses).enumerate() {
+            row.offer(Contender::of_parts(hash, inverse).cost(key), at as u32);
+        }
+        row.best(hashes.len())
+    }
+}
+
+/// The same by drawn numbers, of contenders by their hashes; `None` when two of them are too close for that.
+fn best_by_draw(contenders: &[u64], key: KeyHash, count: usize) -> Option<Best> {
     // One more than asked for: the first that loses must not be close either.
-    let mut row = Row::<u64>::new(u64::MAX, (count + 1).min(contenders.len().max(1)));
-    for (at, contender) in contenders.iter().enumerate() {
-        row.offer(!contender.draw(key), at as u32);
+    let wanted = (count + 1).min(contenders.len().max(1));
+    // Draws are evenly spread: about twice as many as are wanted lie below this, and the others are
+    // passed over without luck deciding a branch. Where they are too few after all, all are offered.
+    let share = u64::MAX / contenders.len().max(1) as u64;
+    let mut row = Row::new(share.saturating_mul(2 * wanted as u64 + 2), wanted);
+    offer_all(contenders, key, &mut row);
+    if !row.is_full() {
+        row = Row::new(u64::MAX, wanted);
+        offer_all(contenders, key, &mut row);
     }
     let kept = &row.kept[..row.count.min(contenders.len())];
     let is_clear = kept.windows(2).all(|pair| pair[1].0 - pair[0].0 >= SAFE_GAP);
@@ -63,6 +88,27 @@ fn best_by_draw(contenders: &[Contender], key: KeyHash, count: usize) -> Option<
         best.len = best.len.min(count);
         best
     })
+}
+
+/// Contenders whose numbers are drawn in one go.
+const DRAWN_TOGETHER: usize = 32;
+
+/// Offers what contenders draw: the more, the cheaper.
+#[inline]
+fn offer_all(contenders: &[u64], key: KeyHash, row: &mut Row<u64>) {
+    if contenders.len() <= DRAWN_TOGETHER / 4 {
+        let costs = contenders.iter().map(|&hash| !draw(hash, key));
+        return costs.enumerate().for_each(|(at, cost)| row.offer(cost, at as u32));
+    }
+    for (part, contenders) in contenders.chunks(DRAWN_TOGETHER).enumerate() {
+        let mut costs = [u64::MAX; DRAWN_TOGETHER];
+        for (cost, &hash) in costs.iter_mut().zip(contenders) {
+            *cost = !draw(hash, key);
+        }
+        for (at, &cost) in costs[..contenders.len()].iter().enumerate() {
+            row.offer(cost, (part * DRAWN_TOGETHER + at) as u32);
+        }
+    }
 }
 
 /// The smallest offers so far, smallest first.
@@ -90,6 +136,11 @@ impl<T: Copy + Ord> Row<T> {
             place -= 1;
         }
         self.kept[place] = (cost, at);
+    }
+
+    /// Whether as many offers were taken as it keeps.
+    fn is_full(&self) -> bool {
+        self.kept[self.count - 1].1 != u32::MAX
     }
 
     /// The positions kept, of `offered`.
@@ -121,10 +172,11 @@ mod tests {
             for (is_uniform, capacity) in [(true, [40_000, 40_000]), (false, [10_000, 100_000])] {
                 let contender = |n: usize| Contender::new(&format!("a{n:03}"), capacity[n % 2]);
                 let contenders: Vec<_> = (0..size).map(contender).collect();
+                let line_up: LineUp = contenders.iter().copied().collect();
                 for number in 0..300_u32 {
                     let key = KeyHash::of(&number.to_le_bytes());
                     for count in [1, 2, 3, 8, 16] {
-                        let found = best(&contenders, is_uniform, key, count);
+                        let found = line_up.best(0..size, is_uniform, key, count);
                         assert_eq!(found.positions(), sorted(&contenders, key, count), "{size} {count}");
                     }
                 }
@@ -135,11 +187,12 @@ mod tests {
     #[test]
     fn draws_too_close_to_tell_are_told_by_cost() {
         let twice = [Contender::new("a", 1), Contender::new("b", 1), Contender::new("a", 1)];
+        let line_up: LineUp = twice.into_iter().collect();
         for number in 0..100_u32 {
             let key = KeyHash::of(&number.to_le_bytes());
-            assert!(best_by_draw(&twice, key, 2).is_none(), "one of the two is kept, or next");
+            assert!(best_by_draw(&line_up.hashes, key, 2).is_none(), "one of the two is kept, or next");
             for count in 1..=3 {
-                assert_eq!(best(&twice, true, key, count).positions(), sorted(&twice, key, count));
+                assert_eq!(line_up.best(0..3, true, key, count).positions(), sorted(&twice, key, count));
             }
         }
     }

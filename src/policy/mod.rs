@@ -1,13 +1,13 @@
 //! The total order over candidates, and the hash that spreads content over a cluster.
 //!
 //! [`rank()`] orders the clusters a route leads to; [`rendezvous`] ranks the appliances of one cluster,
-//! and [`best()`] finds the first few of them.
+//! and a [`LineUp`] finds the first few of them.
 //! Layer 4: knows candidates, classes, distances, names and weights, never an address.
 
 mod best;
 pub mod rendezvous;
 
-pub use best::{Best, KEPT_MAX, best};
+pub use best::{Best, KEPT_MAX, LineUp};
 
 use crate::fleet::{Class, ClusterId};
 use crate::table::{Candidate, Origin};

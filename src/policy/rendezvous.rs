@@ -85,13 +85,17 @@ impl Contender {
 
     /// What serving `key` costs here; the least cost wins.
     pub fn cost(self, key: KeyHash) -> u128 {
-        u128::from(Self::cost_of_draw(self.draw(key))) * u128::from(self.inverse)
+        u128::from(Self::cost_of_draw(draw(self.hash, key))) * u128::from(self.inverse)
     }
 
-    /// `x`: the number drawn for `key`, odd.
-    #[inline]
-    pub(super) fn draw(self, key: KeyHash) -> u64 {
-        mix(self.hash ^ key.0) | 1
+    /// Hash and inverse capacity.
+    pub(super) fn parts(self) -> (u64, u64) {
+        (self.hash, self.inverse)
+    }
+
+    /// From the same.
+    pub(super) fn of_parts(hash: u64, inverse: u64) -> Self {
+        Self { hash, inverse }
     }
 
     /// `-log2(x / 2^64)` of a drawn number, with [`FRACTION_BITS`] bits after the point.
@@ -120,6 +124,12 @@ impl Contender {
         let drawn = mix(self.hash ^ key.0 ^ u64::from_be_bytes(*b"shed_key"));
         ((u128::from(drawn) * 10_000) >> 64) as u16
     }
+}
+
+/// `x`: the number that the contender of `hash` draws for `key`, odd.
+#[inline]
+pub(super) fn draw(hash: u64, key: KeyHash) -> u64 {
+    mix(hash ^ key.0) | 1
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit depends on every bit.

@@ -407,6 +407,11 @@ impl Snapshot {
         Some((zone, if home.has_node { zone.node(name) } else { None }))
     }
 
+    /// Whether the service's own name lies in a zone.
+    pub(crate) fn is_home(&self, service: ServiceId) -> bool {
+        self.homes[service.index()].is_some()
+    }
+
     /// Static zone data.
     pub fn zones(&self) -> &Arc<Zones> {
         &self.zones

@@ -6,7 +6,8 @@
 use super::view::Members;
 use crate::fleet::{ApplianceId, ClusterId, Fleet};
 use crate::health::{Standing, State};
-use crate::policy::rendezvous::Contender;
+use crate::policy::LineUp;
+use crate::policy::rendezvous::{Contender, KeyHash};
 use crate::prefix::Family;
 
 /// Appliances counted by the families they have.
@@ -62,7 +63,7 @@ pub struct Standings {
     clusters: Box<[ClusterStanding]>,
     /// The appliances that are up, cluster by cluster, in name order; and as contenders.
     up: Box<[ApplianceId]>,
-    contenders: Box<[Contender]>,
+    line_up: LineUp,
 }
 
 impl Standings {
@@ -111,14 +112,27 @@ impl Standings {
         };
         let clusters = fleet.cluster_ids().map(one).collect();
         let contenders = line_up.iter().map(|id| contenders[id.index()]).collect();
-        Self { clusters, up: line_up.into(), contenders }
+        Self { clusters, up: line_up.into(), line_up: contenders }
     }
 
-    /// The appliances that `standing`, one of these, counts as up, in name order, whatever they shed;
-    /// and as contenders.
-    pub fn line_up(&self, standing: &ClusterStanding) -> (&[ApplianceId], &[Contender]) {
+    /// Calls `found` for the `count` (1 to [`KEPT_MAX`](crate::policy::KEPT_MAX)) of the appliances
+    /// that `standing`, one of these, counts as up which serve `key` best, best first, whatever they
+    /// shed.
+    #[inline]
+    pub fn best(
+        &self,
+        standing: &ClusterStanding,
+        key: KeyHash,
+        count: usize,
+        found: impl FnMut(ApplianceId),
+    ) {
         let range = standing.first_up as usize..(standing.first_up + standing.up.all) as usize;
-        (&self.up[range.clone()], &self.contenders[range])
+        let up = &self.up[range.clone()];
+        if up.len() <= 1 {
+            return up.iter().copied().for_each(found);
+        }
+        let best = self.line_up.best(range, standing.is_uniform, key, count);
+        best.positions().iter().map(|&at| up[at as usize]).for_each(found);
     }
 
     /// How `cluster` stands.

@@ -24,8 +24,8 @@ pub mod explain;
 use crate::fleet::{ApplianceId, ClusterId, Families, Service, ServiceId};
 use crate::health::State;
 use crate::metrics::Label;
+use crate::policy::KEPT_MAX;
 use crate::policy::rendezvous::KeyHash;
-use crate::policy::{KEPT_MAX, best};
 use crate::prefix::{Client, Family, transition};
 use crate::snapshot::{ClusterStanding, Found, Kind, Members, Place, Snapshot, Standings, is_taken_out};
 use std::net::IpAddr;
@@ -294,8 +294,17 @@ fn key_and_scope(
 /// The DNS key of a client in a cluster larger than one answer: the service's name, a zero octet,
 /// and the client's address with all but its first bits cleared.
 fn spread_key(service: &str, client: Client, v4_len: u8, v6_len: u8) -> KeyHash {
-    // A name has at most 255 octets; the service names of a table are shorter than that.
-    let mut octets = [0; 255 + 1 + 16];
+    // A name has at most 255 octets; the service names of a table are shorter than that. Nearly all
+    // are a lot shorter, and a small array is cleared sooner.
+    if service.len() <= 47 {
+        return spread_key_in(&mut [0; 64], service, client, v4_len, v6_len);
+    }
+    spread_key_in(&mut [0; 255 + 1 + 16], service, client, v4_len, v6_len)
+}
+
+/// The same, put together in `octets`, which are zeroes and enough.
+#[inline]
+fn spread_key_in(octets: &mut [u8], service: &str, client: Client, v4_len: u8, v6_len: u8) -> KeyHash {
     let name = service.as_bytes();
     octets[..name.len()].copy_from_slice(name);
     let mut len = name.len() + 1;
@@ -381,13 +390,7 @@ impl Walk<'_> {
             && standing.up.of(Some(family)) == standing.up.all
             && (1..=KEPT_MAX).contains(&count);
         if is_usual {
-            let (appliances, contenders) = self.standings.line_up(standing);
-            if let [only] = appliances {
-                ranking.appliances.push(*only);
-            } else {
-                let best = best(contenders, standing.is_uniform, self.key, count);
-                ranking.appliances.extend(best.positions().iter().map(|&at| appliances[at as usize]));
-            }
+            self.standings.best(standing, self.key, count, |id| ranking.appliances.push(id));
         }
         is_usual
     }

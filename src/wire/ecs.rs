@@ -67,20 +67,11 @@ impl EcsRequest {
         if octets.len() != usize::from(source_len.div_ceil(8)) {
             return Err(EcsFault::Octets);
         }
-        // The octets stand at the high end; the family's bits that are not written are 0.
-        let (address, stray_bits) = match family {
-            Family::V4 => {
-                let bits = octets.iter().fold(0, |bits, octet| bits << 8 | u32::from(*octet));
-                let bits = bits.checked_shl(32 - 8 * octets.len() as u32).unwrap_or(0);
-                let stray = bits.checked_shl(u32::from(source_len)).unwrap_or(0);
-                (IpAddr::V4(Ipv4Addr::from(bits)), stray != 0)
-            }
-            Family::V6 => {
-                let bits = octets.iter().fold(0, |bits, octet| bits << 8 | u128::from(*octet));
-                let bits = bits.checked_shl(128 - 8 * octets.len() as u32).unwrap_or(0);
-                let stray = bits.checked_shl(u32::from(source_len)).unwrap_or(0);
-                (IpAddr::V6(Ipv6Addr::from(bits)), stray != 0)
-            }
+        let bits = left_aligned(octets);
+        let stray_bits = bits.checked_shl(u32::from(source_len)).unwrap_or(0) != 0;
+        let address = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::from((bits >> 96) as u32)),
+            Family::V6 => IpAddr::V6(Ipv6Addr::from(bits)),
         };
         if stray_bits { Err(EcsFault::StrayBits) } else { Ok(Self { address, source_len }) }
     }
@@ -103,6 +94,37 @@ impl EcsRequest {
     /// Octets of address in the option.
     fn address_len(&self) -> usize {
         usize::from(self.source_len.div_ceil(8))
+    }
+}
+
+/// Up to 16 octets at the high end of a number, zeroes after them: read as two halves that may
+/// overlap, so that no octet is looked at alone.
+#[inline]
+fn left_aligned(octets: &[u8]) -> u128 {
+    let len = octets.len();
+    match (octets.first_chunk::<8>(), octets.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u64::from_be_bytes(*first), u64::from_be_bytes(*last));
+            u128::from(first) << 64 | u128::from(last) << (128 - 8 * len.min(16))
+        }
+        _ => u128::from(left_aligned_half(octets)) << 64,
+    }
+}
+
+/// The same of fewer than eight octets.
+#[inline]
+fn left_aligned_half(octets: &[u8]) -> u64 {
+    match (octets.first_chunk::<4>(), octets.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_be_bytes(*first), u32::from_be_bytes(*last));
+            u64::from(first) << 32 | u64::from(last) << (64 - 8 * octets.len())
+        }
+        _ => match *octets {
+            [a, b, c] => u64::from(u32::from_be_bytes([a, b, c, 0])) << 32,
+            [a, b] => u64::from(u32::from_be_bytes([a, b, 0, 0])) << 32,
+            [a] => u64::from(a) << 56,
+            _ => 0,
+        },
     }
 }
 

@@ -273,6 +273,21 @@ impl NameBuf {
         self.len = name.len();
     }
 
+    /// Keeps the name of `len` octets (at most 255) that `octets` begin with, lowered. Where more octets
+    /// follow, it is lowered by whole words.
+    #[inline]
+    pub fn set_within(&mut self, octets: &[u8], len: usize) {
+        let (Some(from), Some(to)) =
+            (octets.get(..len.next_multiple_of(8)), self.octets.get_mut(..len.next_multiple_of(8)))
+        else {
+            return self.set(octets.get(..len).unwrap_or(octets));
+        };
+        for (from, to) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
+            *to = lowered(u64::from_ne_bytes(*from)).to_ne_bytes();
+        }
+        self.len = len;
+    }
+
     /// Keeps the host name `text` (no escapes; final dot optional), lowered. Says whether it is a
     /// name; when not, nothing is kept.
     pub fn set_host(&mut self, text: &str) -> bool {

@@ -1,0 +1,44 @@
+//! The usual query, from its octets to those of the reply, in one go: an address of a service, asked
+//! on behalf of a client subnet, that somebody serves. What is not of that kind on the way, whatever
+//! the reason, is answered from the start by `answer`, which does the same and more; nothing here
+//! decides anything that it does not. Layer 7. Tests: the two give the same octets.
+
+use super::outcome::Outcome;
+use super::{Answered, Scratch, Transport};
+use crate::prefix::Client;
+use crate::snapshot::{Named, Snapshot};
+use crate::steer::{self, Key, Question, Verdict, Want};
+use crate::wire::UsualQuery;
+
+/// Answers `packet` into `out` if it is of the usual kind. Leaves `scratch` as undecided as it was
+/// when it is not.
+#[inline]
+pub(super) fn answer(
+    world: &Snapshot,
+    scratch: &mut Scratch,
+    transport: Transport,
+    packet: &[u8],
+    out: &mut [u8],
+) -> Option<Answered> {
+    let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
+    let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
+    world.is_home(id).then_some(())?;
+    let service = world.fleet().service(id);
+    let family = query.family();
+    let client = Client::of(query.ecs().address());
+    let want = Want::Family(family, service.answers_max);
+    let choice =
+        steer::steer(world, &Question { service: id, client, want, key: Key::Dns }, &mut scratch.ranking);
+    if choice.peer_decides || !matches!(choice.verdict, Verdict::Serve { .. }) {
+        return None;
+    }
+    let limit = match transport {
+        Transport::Udp => query.udp_limit(world.settings().udp_size_max),
+        Transport::Stream => usize::from(u16::MAX),
+    };
+    let served = scratch.ranking.appliances();
+    let addresses = served.iter().filter_map(|&appliance| world.fleet().address(appliance, family));
+    let len = query.reply(out, limit, service.ttl_s, choice.scope_len, served.len(), addresses)?;
+    scratch.decided = Some((id, choice));
+    Some(Answered { outcome: Outcome::Steered, len })
+}
