@@ -9,7 +9,7 @@ use steerd::health::{self, Overlay};
 use steerd::prefix::Family;
 use steerd::snapshot::{Compiler, Settings, Snapshot};
 use steerd::steer::explain::{self, Explanation};
-use steerd::steer::{Key, Question, Ranking, Want, steer};
+use steerd::steer::{Choice, Key, Question, Ranking, Verdict, Want, steer};
 use steerd::table;
 use steerd::units::BasisPoints;
 
@@ -121,21 +121,30 @@ fn served(world: &Snapshot, ask: &Ask<'_>, family: Option<Family>, key: Option<&
     let client = steerd::prefix::Client::of(ask.client);
     let service = fleet.service_by_name(ask.service).or_else(|| fleet.service_of_host(ask.service));
     let mut ranking = Ranking::new();
-    let mut ranked = |count: u8| -> Vec<String> {
+    let mut ranked = |want: Want| -> (Choice, Vec<String>) {
         let question = Question {
             service: service.expect("a service of the table"),
             client,
-            want: family.map_or_else(|| Want::Ranked(client.family()), |family| Want::Family(family, count)),
+            want,
             key: key.map_or(Key::Dns, Key::Content),
         };
-        steer(world, &question, &mut ranking);
-        ranking.appliances().iter().map(|&id| fleet.appliance(id).name.to_string()).collect()
+        let choice = steer(world, &question, &mut ranking);
+        let names = ranking.appliances().iter().map(|&id| fleet.appliance(id).name.to_string());
+        (choice, names.collect())
     };
-    let all = ranked(u8::MAX);
-    if family.is_some() {
-        for count in [1, 2, 16] {
-            assert_eq!(ranked(count), all[..all.len().min(usize::from(count))], "the first of all");
+    let Some(family) = family else {
+        let (choice, all) = ranked(Want::Ranked(client.family()));
+        // A redirect asks for one only.
+        let (first_choice, first) = ranked(Want::Family(client.family(), 1));
+        if let Verdict::Serve { .. } = first_choice.verdict {
+            assert_eq!((first_choice, first.first()), (choice, all.first()), "the first of all");
         }
+        return all;
+    };
+    let (_, all) = ranked(Want::Family(family, u8::MAX));
+    for count in [1, 2, 16] {
+        let (_, some) = ranked(Want::Family(family, count));
+        assert_eq!(some, all[..all.len().min(usize::from(count))], "the first of all");
     }
     all
 }

@@ -4,11 +4,17 @@
 //! its left is its word about who came before it. The first hop that is not trusted is the client;
 //! an entry that cannot be read ends the walk at the hop before it; all trusted, the leftmost is it.
 
+use super::head::Fields;
 use crate::fleet::Scheme;
 use crate::prefix::Prefix;
-use hyper::http::HeaderMap;
+use hyper::http::HeaderName;
 use hyper::http::header::FORWARDED;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// The hops of a connection, each appended by the next.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The scheme a client used.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Whose word is believed, and in which header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,28 +43,28 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Reads it from where the connection came from and what the peer says in `headers`.
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trust: &Trust) -> Self {
+    /// Reads it from where the connection came from and what the peer says in `fields`.
+    pub fn of(peer: IpAddr, fields: Fields<'_>, trust: &Trust) -> Self {
         if !trust.covers(peer) {
             Self { addr: peer, scheme: None }
         } else if trust.forwarded {
-            Self::by_forwarded(peer, headers, trust)
+            Self::by_forwarded(peer, fields, trust)
         } else {
-            Self::by_x_forwarded(peer, headers, trust)
+            Self::by_x_forwarded(peer, fields, trust)
         }
     }
 
     /// By `X-Forwarded-For`; the scheme is the last `X-Forwarded-Proto`.
-    fn by_x_forwarded(peer: IpAddr, headers: &HeaderMap, trust: &Trust) -> Self {
+    fn by_x_forwarded(peer: IpAddr, fields: Fields<'_>, trust: &Trust) -> Self {
         let mut addr = peer;
-        for entry in entries_from_right(headers, "x-forwarded-for") {
+        for entry in entries_from_right(fields, &X_FORWARDED_FOR) {
             let Some(hop) = hop_address(entry) else { break };
             addr = hop;
             if !trust.covers(hop) {
                 break;
             }
         }
-        let scheme = entries_from_right(headers, "x-forwarded-proto").next().and_then(scheme);
+        let scheme = entries_from_right(fields, &X_FORWARDED_PROTO).next().and_then(scheme);
         Self { addr, scheme }
     }
 
@@ -66,9 +72,9 @@ impl Caller {
     ///
     /// Elements are split at every comma, in quotes or not: no address has one, and whatever a client
     /// puts before the proxies' elements then cannot swallow them.
-    fn by_forwarded(peer: IpAddr, headers: &HeaderMap, trust: &Trust) -> Self {
+    fn by_forwarded(peer: IpAddr, fields: Fields<'_>, trust: &Trust) -> Self {
         let mut caller = Self { addr: peer, scheme: None };
-        for element in entries_from_right(headers, FORWARDED.as_str()) {
+        for element in entries_from_right(fields, &FORWARDED) {
             let Some(hop) = parameter(element, "for").and_then(hop_address) else { break };
             caller = Self { addr: hop, scheme: parameter(element, "proto").and_then(scheme) };
             if !trust.covers(hop) {
@@ -81,10 +87,11 @@ impl Caller {
 
 /// The entries of all lines of a list header, last first, empty ones left out
 /// (RFC 9110 section 5.6.1.2).
-fn entries_from_right<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    // Few lines at most; a header map only walks them forwards.
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
-    let entries = lines.into_iter().rev().flat_map(|line| line.rsplit(|&octet| octet == b','));
+fn entries_from_right<'a, 'n>(
+    fields: Fields<'a>,
+    name: &'n HeaderName,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    let entries = fields.all(name).rev().flat_map(|line| line.rsplit(|&octet| octet == b','));
     entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
 }
 
@@ -117,7 +124,7 @@ fn hop_address(entry: &[u8]) -> Option<IpAddr> {
         return inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
     // The standard library's reader takes a scope, as in [fe80::1%1]:80, which nobody else can use.
-    let is_scoped = text.contains('%');
+    let is_scoped = entry.contains(&b'%');
     text.parse::<IpAddr>().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip())).filter(|_| !is_scoped)
 }
 
@@ -131,7 +138,7 @@ fn scheme(text: &[u8]) -> Option<Scheme> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::http::{HeaderName, HeaderValue};
+    use hyper::http::{HeaderMap, HeaderValue};
 
     /// Trusts 10/8, 2001:db8::/32 and 192.0.2.7.
     fn trust(forwarded: bool) -> Trust {
@@ -152,7 +159,8 @@ mod tests {
 
     fn check(forwarded: bool, peer: &str, lines: &str, expected: &str) {
         let peer = peer.parse().expect("an address");
-        let caller = Caller::of(peer, &headers(lines), &trust(forwarded));
+        let headers = headers(lines);
+        let caller = Caller::of(peer, Fields::Map(&headers), &trust(forwarded));
         let scheme = caller.scheme.map_or(String::new(), |scheme| format!(" {}", scheme.as_str()));
         assert_eq!(format!("{}{scheme}", caller.addr), expected, "{peer} {lines}");
     }

@@ -10,7 +10,10 @@ use std::borrow::Cow;
 /// of query parameters, the first of each name, are joined by `&`, one that is missing being empty;
 /// when all are missing the key is the whole path.
 pub fn content_key<'a>(rule: &ContentKey, path_and_query: &'a str) -> Cow<'a, [u8]> {
-    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    // Octets are searched faster than text.
+    let end = path_and_query.bytes().position(|octet| octet == b'?').unwrap_or(path_and_query.len());
+    let (path, query) = path_and_query.split_at(end);
+    let query = query.strip_prefix('?').unwrap_or_default();
     let special = match rule {
         ContentKey::Path => None,
         ContentKey::PathRegex(expression) => expression.captures(path).map(|captures| {

@@ -40,47 +40,47 @@ impl<'a> Locator<'a> {
         Self { scheme, port: service.port.unwrap_or_else(|| usual_port(scheme)), family, path_and_query }
     }
 
-    /// The URL on `appliance`: by its host name, else by its address. `None` for an appliance
-    /// without a name under `https`, because no certificate would fit (ruling 15), and for one
-    /// without name and address, which no table has.
-    pub(super) fn on(&self, appliance: &Appliance) -> Option<String> {
-        let mut url = self.start();
+    /// Appends the URL on `appliance` to `url`: by its host name, else by its address. `false`, with
+    /// half a URL written, for an appliance without a name under `https`, because no certificate would
+    /// fit (ruling 15), and for one without name and address, which no table has.
+    pub(super) fn write_on(&self, appliance: &Appliance, url: &mut String) -> bool {
+        self.write_scheme(url);
         if !appliance.hostname.is_empty() {
             url.push_str(&appliance.hostname);
-        } else if self.scheme == Scheme::Https {
-            return None;
-        } else {
-            let other = match self.family {
-                Family::V4 => Family::V6,
-                Family::V6 => Family::V4,
-            };
-            match appliance.address(self.family).or_else(|| appliance.address(other))? {
-                IpAddr::V4(addr) => write!(url, "{addr}"),
-                IpAddr::V6(addr) => write!(url, "[{addr}]"),
-            }
-            .ok()?;
+        } else if self.scheme == Scheme::Https || self.write_address(appliance, url).is_none() {
+            return false;
         }
         if self.port != usual_port(self.scheme) {
-            write!(url, ":{}", self.port).ok()?;
+            // Writing to a string does not fail.
+            let _ = write!(url, ":{}", self.port);
         }
         url.push_str(self.path_and_query);
-        Some(url)
+        true
     }
 
-    /// The URL on another CDN: the port of the service's appliances is not its port.
-    pub(super) fn on_alias(&self, alias: &str) -> String {
-        let mut url = self.start();
+    /// Appends the address of `appliance` as a host; `None` when it has none.
+    fn write_address(&self, appliance: &Appliance, url: &mut String) -> Option<()> {
+        let other = match self.family {
+            Family::V4 => Family::V6,
+            Family::V6 => Family::V4,
+        };
+        match appliance.address(self.family).or_else(|| appliance.address(other))? {
+            IpAddr::V4(addr) => write!(url, "{addr}"),
+            IpAddr::V6(addr) => write!(url, "[{addr}]"),
+        }
+        .ok()
+    }
+
+    /// Appends the URL on another CDN to `url`: the port of the service's appliances is not its port.
+    pub(super) fn write_on_alias(&self, alias: &str, url: &mut String) {
+        self.write_scheme(url);
         url.push_str(alias);
         url.push_str(self.path_and_query);
-        url
     }
 
-    /// A URL up to its host.
-    fn start(&self) -> String {
-        // Longest: the scheme, a host name of 253 octets and a port.
-        let mut url = String::with_capacity(8 + 253 + 6 + self.path_and_query.len());
+    /// Appends a URL up to its host.
+    fn write_scheme(&self, url: &mut String) {
         url.push_str(self.scheme.as_str());
         url.push_str("://");
-        url
     }
 }

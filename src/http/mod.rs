@@ -1,12 +1,15 @@
 //! Request head in, response out: redirects, ranked lists, and why not.
 //!
-//! Pure: no socket, no clock, no lock; `serve` brings heads that hyper has parsed. What can be wrong
-//! with a request is an [`HttpOutcome`], not an error, and every request has exactly one.
+//! Pure: no socket, no clock, no lock; `serve` brings heads, as octets of the usual kind or parsed by
+//! hyper. What can be wrong with a request is an [`HttpOutcome`], not an error, and every request has exactly one.
 //! Layer 7. Invariant: the host of a `Location` comes from the table alone, and the rest of it is the
 //! request's own path and query, octet for octet.
 //!
 //! | file | what |
 //! |---|---|
+//! | `octets` | usual requests parsed from octets, replies composed to octets |
+//! | `head` | a request, however it was parsed |
+//! | `reply` | a response, however it is sent |
 //! | `client` | whose request it is, behind trusted proxies |
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
@@ -15,13 +18,18 @@
 
 pub mod client;
 pub mod content_key;
+mod head;
 mod location;
+pub mod octets;
 pub mod redirect;
+mod reply;
 mod target;
 
 pub use client::{Caller, Trust};
 pub use content_key::content_key;
-pub use redirect::{Answer, Head, Scratch, Settings, respond};
+pub use head::{Asked, Fields, Head};
+pub use redirect::{Answer, Scratch, Settings, respond};
+pub use reply::{Field, Reply};
 
 use crate::metrics::Label;
 
@@ -85,4 +93,4 @@ impl Label for HttpOutcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

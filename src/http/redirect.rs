@@ -7,27 +7,25 @@
 use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
+use super::head::{Fields, Head};
 use super::location::Locator;
+use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{Scheme, Service, ServiceId};
+use crate::fleet::{Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
-use hyper::body::Bytes;
-use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::http::{Method, Response, StatusCode, Uri, Version};
+use hyper::http::StatusCode;
+use hyper::http::header;
 use serde::Serialize;
-use std::net::IpAddr;
+use std::fmt::Write;
 
 /// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
 /// made by steering may be kept (ruling 26).
 const RETRY_AFTER_S: u32 = 5;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
-/// The header that says how the decision was made.
-const DECISION: HeaderName = HeaderName::from_static("x-steer-decision");
-
 /// What config says about redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -52,35 +50,24 @@ impl From<&config::Http> for Settings {
     }
 }
 
-/// The head of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// Its target, in any form.
-    pub uri: &'a Uri,
-    /// HTTP/1.0, 1.1 or 2.
-    pub version: Version,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Where the connection came from.
-    pub peer: IpAddr,
-    /// The scheme it was spoken in.
-    pub scheme: Scheme,
-}
-
 /// Buffers of a worker, used again for every request.
 #[derive(Debug, Default)]
 pub struct Scratch {
     ranking: Ranking,
+    reply: Reply,
 }
 
-/// A response, and what to count.
-#[derive(Debug)]
+impl Scratch {
+    /// The reply of the last [`respond`].
+    pub fn reply(&self) -> &Reply {
+        &self.reply
+    }
+}
+
+/// What to count of a request.
+#[derive(Debug, Clone, Copy)]
 pub struct Answer {
-    /// To be sent.
-    pub response: Response<Bytes>,
-    /// What became of the request.
+    /// What became of it.
     pub outcome: HttpOutcome,
     /// The service asked for, where it is one.
     pub service: Option<ServiceId>,
@@ -96,46 +83,45 @@ struct Ranked<'a> {
     generation: u64,
 }
 
-/// Answers one request from one generation.
+/// Answers one request from one generation; the reply is in `scratch`.
 pub fn respond(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Answer {
-    let mut answer = decide(world, settings, scratch, head);
-    let is_head = *head.method == Method::HEAD;
-    finish(&mut answer.response, settings, is_head);
+    let answer = decide(world, settings, scratch, head);
+    finish(&mut scratch.reply, settings, head.is_head());
     answer
 }
 
-/// The response without what all responses have.
+/// The reply without what all replies have.
 fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Answer {
-    let Ok(host) = target::host(head.uri, head.version, head.headers) else {
-        return plain(StatusCode::BAD_REQUEST, HttpOutcome::BadRequest, "one Host is needed");
+    let nothing = |outcome| Answer { outcome, service: None, choice: None };
+    let reply = &mut scratch.reply;
+    let Ok(host) = target::host(head) else {
+        plain(reply, StatusCode::BAD_REQUEST, "one Host is needed");
+        return nothing(HttpOutcome::BadRequest);
     };
     if !world.is_ready() {
-        return retry_later(HttpOutcome::NotReady, RETRY_AFTER_S, "no table yet");
+        retry_later(reply, RETRY_AFTER_S, "no table yet");
+        return nothing(HttpOutcome::NotReady);
     }
     let Some(id) = world.fleet().service_of_host(&host) else {
-        return plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            HttpOutcome::UnknownHost,
-            "this host is not served here",
-        );
+        plain(reply, StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
+        return nothing(HttpOutcome::UnknownHost);
     };
     let service = world.fleet().service(id);
-    let answer = if *head.method == Method::OPTIONS {
-        options(service, settings)
+    let (outcome, choice) = if head.method == "OPTIONS" {
+        options(reply, service, settings);
+        (HttpOutcome::Options, None)
     } else if !takes(service, head.method) {
-        let mut answer = plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            HttpOutcome::MethodNotAllowed,
-            "not a method of this service",
-        );
-        set(&mut answer.response, header::ALLOW, &methods_of(service));
-        answer
-    } else if let Some(target) = Target::of(head.uri) {
-        serve(world, settings, scratch, head, id, &target)
+        plain(reply, StatusCode::METHOD_NOT_ALLOWED, "not a method of this service");
+        reply.set(Field::Allow, &methods_of(service));
+        (HttpOutcome::MethodNotAllowed, None)
+    } else if let Some(target) = Target::of(&head.asked) {
+        let (outcome, choice) = serve(world, settings, scratch, head, id, &target);
+        (outcome, Some(choice))
     } else {
-        plain(StatusCode::BAD_REQUEST, HttpOutcome::BadRequest, "the path is not visible ASCII")
+        plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
+        (HttpOutcome::BadRequest, None)
     };
-    Answer { service: Some(id), ..answer }
+    Answer { outcome, service: Some(id), choice }
 }
 
 /// Steers a request of which host, method and target are in order.
@@ -146,102 +132,128 @@ fn serve(
     head: &Head<'_>,
     id: ServiceId,
     target: &Target<'_>,
-) -> Answer {
+) -> (HttpOutcome, Choice) {
+    let Scratch { ranking, reply } = scratch;
     let service = world.fleet().service(id);
-    let caller = Caller::of(head.peer, head.headers, &settings.trust);
+    let caller = Caller::of(head.peer, head.fields, &settings.trust);
     let client = Client::of(caller.addr);
     let key = content_key(&service.content_key, &target.path_and_query);
-    let want = Want::Ranked(client.family());
-    let question = Question { service: id, client, want, key: Key::Content(&key) };
-    let choice = steer(world, &question, &mut scratch.ranking);
-
     let scheme = caller.scheme.unwrap_or(head.scheme);
     let locator = Locator::new(service, scheme, client.family(), &target.path_and_query);
-    let keeps_method = !matches!(*head.method, Method::GET | Method::HEAD);
-    let is_list = !keeps_method && (target.asks_json || accepts_json(head.headers));
-    let count = if is_list { settings.locations_max } else { 1 };
-    let locations = locations(world, service, &choice, &scratch.ranking, &locator, count);
-
-    let mut answer = match (choice.verdict, locations.first()) {
-        (Verdict::Denied, _) => {
-            let status = StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS;
-            plain(status, HttpOutcome::Denied, "not available in your country")
+    let keeps_method = !matches!(head.method, "GET" | "HEAD");
+    let is_list = !keeps_method && (target.asks_json || accepts_json(head.fields));
+    let ask = |want| Question { service: id, client, want, key: Key::Content(&key) };
+    // A redirect needs the first of the ranked list only, which costs less to find, and is written at
+    // once. The whole list is ranked where that has no URL, or nobody of the client's family serves.
+    if !is_list {
+        let choice = steer(world, &ask(Want::Family(client.family(), 1)), ranking);
+        let places = Places { world, service, choice: &choice, ranking, locator };
+        if let Verdict::Serve { .. } = choice.verdict
+            && redirect(reply, &places, keeps_method)
+        {
+            decided(reply, settings, world, ranking, &choice);
+            return (HttpOutcome::Redirected, choice);
         }
-        (_, None) => {
-            let retry_after_s = service.ttl_s.clamp(1, RETRY_AFTER_S);
-            retry_later(HttpOutcome::Nobody, retry_after_s, "nobody can serve this now")
-        }
-        (verdict, Some(_)) if is_list => {
-            answered(list(&locations, service.ttl_s, world.generation()), HttpOutcome::Listed, verdict)
-        }
-        (verdict, Some(best)) => answered(redirect(best, keeps_method), HttpOutcome::Redirected, verdict),
+    }
+    let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
+    let places = Places { world, service, choice: &choice, ranking, locator };
+    let is_ours = matches!(choice.verdict, Verdict::Serve { .. });
+    let outcome = if choice.verdict == Verdict::Denied {
+        plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
+        HttpOutcome::Denied
+    } else if is_list && list(reply, &places, settings.locations_max) {
+        if is_ours { HttpOutcome::Listed } else { HttpOutcome::Fallback }
+    } else if !is_list && redirect(reply, &places, keeps_method) {
+        if is_ours { HttpOutcome::Redirected } else { HttpOutcome::Fallback }
+    } else {
+        retry_later(reply, service.ttl_s.clamp(1, RETRY_AFTER_S), "nobody can serve this now");
+        HttpOutcome::Nobody
     };
-    answer.choice = Some(choice);
+    decided(reply, settings, world, ranking, &choice);
+    (outcome, choice)
+}
+
+/// Says how the decision was made, where config says so.
+fn decided(reply: &mut Reply, settings: &Settings, world: &Snapshot, ranking: &Ranking, choice: &Choice) {
     if settings.decision_header {
-        set(&mut answer.response, DECISION, &decision_of(world, scratch, &choice));
+        reply.set(Field::Decision, &decision_of(world, ranking, choice));
     }
-    answer
 }
 
-/// At most `count` URLs for `choice`, best first.
-fn locations(
-    world: &Snapshot,
-    service: &Service,
-    choice: &Choice,
-    ranking: &Ranking,
-    locator: &Locator<'_>,
-    count: usize,
-) -> Vec<String> {
-    match choice.verdict {
-        Verdict::Serve { .. } => {
-            let appliances = ranking.appliances().iter().map(|id| world.fleet().appliance(*id));
-            appliances.filter_map(|appliance| locator.on(appliance)).take(count).collect()
+/// Where a decision sends to.
+struct Places<'a> {
+    world: &'a Snapshot,
+    service: &'a Service,
+    choice: &'a Choice,
+    ranking: &'a Ranking,
+    locator: Locator<'a>,
+}
+
+impl Places<'_> {
+    /// Appends the best URL to `url`; `false`, with anything written, when there is none.
+    fn write_best(&self, url: &mut String) -> bool {
+        let start = url.len();
+        match self.choice.verdict {
+            Verdict::Serve { .. } => self.ranking.appliances().iter().any(|id| {
+                url.truncate(start);
+                self.locator.write_on(self.world.fleet().appliance(*id), url)
+            }),
+            Verdict::Fallback => self.service.fallback_alias.as_ref().is_some_and(|alias| {
+                self.locator.write_on_alias(alias, url);
+                true
+            }),
+            Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate | Verdict::NobodyUp => false,
         }
-        Verdict::Fallback => service.fallback_alias.iter().map(|alias| locator.on_alias(alias)).collect(),
-        Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate | Verdict::NobodyUp => Vec::new(),
+    }
+
+    /// At most `count` URLs, best first.
+    fn list(&self, count: usize) -> Vec<String> {
+        if !matches!(self.choice.verdict, Verdict::Serve { .. }) {
+            let mut url = String::new();
+            return if self.write_best(&mut url) { vec![url] } else { Vec::new() };
+        }
+        let urls = self.ranking.appliances().iter().filter_map(|id| {
+            let mut url = String::new();
+            self.locator.write_on(self.world.fleet().appliance(*id), &mut url).then_some(url)
+        });
+        urls.take(count).collect()
     }
 }
 
-/// `response` with URLs in it: `outcome` where an appliance serves.
-fn answered(response: Response<Bytes>, outcome: HttpOutcome, verdict: Verdict) -> Answer {
-    let is_ours = matches!(verdict, Verdict::Serve { .. });
-    let outcome = if is_ours { outcome } else { HttpOutcome::Fallback };
-    Answer { response, outcome, service: None, choice: None }
+/// A redirect to the best of `places`, with the method kept or turned into GET. `false` when there is
+/// none.
+fn redirect(reply: &mut Reply, places: &Places<'_>, keeps_method: bool) -> bool {
+    reply.start(if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND });
+    reply.set_by(Field::Location, |url| places.write_best(url))
 }
 
-/// A redirect to `location`, with the method kept or turned into GET.
-fn redirect(location: &str, keeps_method: bool) -> Response<Bytes> {
-    let status = if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND };
-    let mut response = with_status(status, Bytes::new());
-    set(&mut response, header::LOCATION, location);
-    response
-}
-
-/// The ranked list as JSON.
-fn list(locations: &[String], ttl_s: u32, generation: u64) -> Response<Bytes> {
+/// At most `count` of `places` as JSON. `false` when there are none.
+fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> bool {
+    let locations = places.list(count);
+    let ranked =
+        Ranked { locations: &locations, ttl_s: places.service.ttl_s, generation: places.world.generation() };
+    reply.start(StatusCode::OK);
     // Strings and numbers always serialise.
-    let body = serde_json::to_vec(&Ranked { locations, ttl_s, generation }).unwrap_or_default();
-    let mut response = with_status(StatusCode::OK, body.into());
-    set(&mut response, header::CONTENT_TYPE, "application/json");
-    response
+    reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
+    reply.set(Field::ContentType, "application/json");
+    !locations.is_empty()
 }
 
 /// The answer to OPTIONS, which any method's preflight gets too.
-fn options(service: &Service, settings: &Settings) -> Answer {
-    let mut response = with_status(StatusCode::NO_CONTENT, Bytes::new());
+fn options(reply: &mut Reply, service: &Service, settings: &Settings) {
+    reply.start(StatusCode::NO_CONTENT);
     let methods = methods_of(service);
-    set(&mut response, header::ALLOW, &methods);
+    reply.set(Field::Allow, &methods);
     if settings.cors {
-        set(&mut response, header::ACCESS_CONTROL_ALLOW_METHODS, &methods);
-        set(&mut response, header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
-        set(&mut response, header::ACCESS_CONTROL_MAX_AGE, "86400");
+        reply.set(Field::AllowMethods, &methods);
+        reply.set(Field::AllowHeaders, "*");
+        reply.set(Field::MaxAge, "86400");
     }
-    Answer { response, outcome: HttpOutcome::Options, service: None, choice: None }
 }
 
 /// Whether `service` is asked with `method`.
-fn takes(service: &Service, method: &Method) -> bool {
-    service.methods.is_empty() || service.methods.iter().any(|taken| **taken == *method.as_str())
+fn takes(service: &Service, method: &str) -> bool {
+    service.methods.is_empty() || service.methods.iter().any(|taken| **taken == *method)
 }
 
 /// The methods of `service` and OPTIONS, as in `Allow`.
@@ -257,8 +269,12 @@ fn methods_of(service: &Service) -> String {
 }
 
 /// Whether `application/json` itself is accepted, with a weight above 0 (RFC 9110 section 12.5.1).
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+fn accepts_json(fields: Fields<'_>) -> bool {
+    // Most lines need no closer look.
+    let may_name_json = |line: &&[u8]| line.iter().any(|octet| matches!(octet, b'j' | b'J'));
+    let is_text = |octet: &u8| matches!(octet, b'\t' | 0x20..0x7f);
+    let lines = fields.all(&header::ACCEPT).filter(may_name_json).filter(|line| line.iter().all(is_text));
+    let lines = lines.filter_map(|line| std::str::from_utf8(line).ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
@@ -271,7 +287,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
 }
 
 /// The value of `X-Steer-Decision`: why, then the generation and how far the list holds.
-fn decision_of(world: &Snapshot, scratch: &Scratch, choice: &Choice) -> String {
+fn decision_of(world: &Snapshot, ranking: &Ranking, choice: &Choice) -> String {
     let fleet = world.fleet();
     let mut parts = vec![match choice.verdict {
         Verdict::Serve { place, .. } => match place.kind {
@@ -284,7 +300,7 @@ fn decision_of(world: &Snapshot, scratch: &Scratch, choice: &Choice) -> String {
     }];
     if let Verdict::Serve { place, stage, .. } = choice.verdict {
         parts.push(format!("cluster={}", in_header(&fleet.cluster(place.cluster).name)));
-        let best = scratch.ranking.appliances().first();
+        let best = ranking.appliances().first();
         parts.extend(best.map(|id| format!("appliance={}", in_header(&fleet.appliance(*id).name))));
         parts.push(format!("stage={}", stage_name(stage)));
     }
@@ -320,48 +336,29 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 /// A refusal that `text` explains to people.
-fn plain(status: StatusCode, outcome: HttpOutcome, text: &'static str) -> Answer {
-    let mut response = with_status(status, Bytes::from_static(text.as_bytes()));
-    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    Answer { response, outcome, service: None, choice: None }
+fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
+    reply.start(status);
+    reply.set_body(text.as_bytes());
+    reply.set(Field::ContentType, "text/plain; charset=utf-8");
 }
 
 /// 503 until `seconds` from now.
-fn retry_later(outcome: HttpOutcome, seconds: u32, text: &'static str) -> Answer {
-    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, outcome, text);
-    answer.response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    answer
+fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
+    plain(reply, StatusCode::SERVICE_UNAVAILABLE, text);
+    reply.set_by(Field::RetryAfter, |value| write!(value, "{seconds}").is_ok());
 }
 
-/// An empty response of `status` with `body`.
-fn with_status(status: StatusCode, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-}
-
-/// Sets a header; left out when `value` cannot stand in one, which no checked value is.
-fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
-    let value = HeaderValue::from_str(value);
-    debug_assert!(value.is_ok(), "{name} of visible ASCII");
-    if let Ok(value) = value {
-        response.headers_mut().insert(name, value);
-    }
-}
-
-/// What all responses have: nothing is cached, web pages may read them where config says so, and an
-/// answer to HEAD keeps its length but not its body (RFC 9110 section 9.3.2).
-fn finish(response: &mut Response<Bytes>, settings: &Settings, is_head: bool) {
-    set(response, header::CACHE_CONTROL, "no-store");
+/// What all replies have: nothing is cached, web pages may read them where config says so, and an
+/// answer to HEAD has no body.
+fn finish(reply: &mut Reply, settings: &Settings, is_head: bool) {
+    reply.set(Field::CacheControl, "no-store");
     if settings.cors {
-        set(response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        reply.set(Field::AllowOrigin, "*");
         if settings.decision_header {
-            set(response, header::ACCESS_CONTROL_EXPOSE_HEADERS, "X-Steer-Decision");
+            reply.set(Field::ExposeHeaders, "X-Steer-Decision");
         }
     }
     if is_head {
-        let len = response.body().len();
-        response.headers_mut().insert(header::CONTENT_LENGTH, len.into());
-        *response.body_mut() = Bytes::new();
+        reply.drop_body();
     }
 }

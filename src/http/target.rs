@@ -1,6 +1,8 @@
 //! What is asked for: the host, and the path and query, as the request says it.
 
-use hyper::http::{HeaderMap, Uri, Version, header::HOST};
+use super::head::{Asked, Head};
+use hyper::http::Version;
+use hyper::http::header::HOST;
 use std::borrow::Cow;
 
 /// Octets of the longest host name in text (RFC 1035 section 2.3.4).
@@ -18,20 +20,16 @@ pub(super) struct BadHost;
 ///
 /// # Errors
 /// `Host` is missing in HTTP/1.1 or repeated in any version, or what names the host is no authority.
-pub(super) fn host<'a>(
-    uri: &'a Uri,
-    version: Version,
-    headers: &'a HeaderMap,
-) -> Result<Cow<'a, str>, BadHost> {
-    let mut lines = headers.get_all(HOST).iter();
+pub(super) fn host<'a>(head: &Head<'a>) -> Result<Cow<'a, str>, BadHost> {
+    let mut lines = head.fields.all(&HOST);
     let (first, second) = (lines.next(), lines.next());
-    if second.is_some() || (first.is_none() && version == Version::HTTP_11) {
+    if second.is_some() || (first.is_none() && head.version == Version::HTTP_11) {
         return Err(BadHost);
     }
-    let authority = match (uri.authority(), first) {
-        (Some(authority), _) => authority.as_str(),
-        (None, Some(line)) => line.to_str().map_err(|_| BadHost)?,
-        (None, None) if version < Version::HTTP_11 => "",
+    let authority = match (head.asked.authority, first) {
+        (Some(authority), _) => authority,
+        (None, Some(line)) => std::str::from_utf8(line).map_err(|_| BadHost)?,
+        (None, None) if head.version < Version::HTTP_11 => "",
         (None, None) => return Err(BadHost),
     };
     host_of_authority(authority)
@@ -46,7 +44,11 @@ fn host_of_authority(authority: &str) -> Result<Cow<'_, str>, BadHost> {
         let port = rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")).ok_or(BadHost)?;
         (&authority[..end], port)
     } else {
-        authority.split_once(':').unwrap_or((authority, ""))
+        // Octets are searched faster than text.
+        match authority.bytes().position(|octet| octet == b':') {
+            Some(colon) => (&authority[..colon], &authority[colon + 1..]),
+            None => (authority, ""),
+        }
     };
     let host = if is_bracketed { host } else { host.strip_suffix('.').unwrap_or(host) };
     let is_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
@@ -72,16 +74,17 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The target of `uri`; `None` when it has no path to go on with (`*`, authority form) or an
-    /// octet that a URL in a header may not hold: control characters, space, anything not ASCII.
-    pub(super) fn of(uri: &'a Uri) -> Option<Self> {
-        let asked = uri.path_and_query()?.as_str();
-        let rooted = match asked.as_bytes().first() {
-            None | Some(b'?') if uri.scheme().is_some() => Cow::Owned(format!("/{asked}")),
-            Some(b'/') => Cow::Borrowed(asked),
+    /// The target of what is `asked`; `None` when it has no path to go on with (`*`, authority form) or
+    /// an octet that a URL in a header may not hold: control characters, space, anything not ASCII.
+    pub(super) fn of(asked: &Asked<'a>) -> Option<Self> {
+        let sent = asked.path_and_query?;
+        let rooted = match sent.as_bytes().first() {
+            None | Some(b'?') if asked.is_absolute => Cow::Owned(format!("/{sent}")),
+            Some(b'/') => Cow::Borrowed(sent),
             _ => return None,
         };
-        if !rooted.bytes().all(|octet| octet.is_ascii_graphic()) {
+        // No early end: so that it takes many octets at a time.
+        if !rooted.bytes().fold(true, |all_graphic, octet| all_graphic & (octet > b' ') & (octet < 0x7f)) {
             return None;
         }
         let path_and_query = without_format_json(&rooted).map(Cow::Owned);
@@ -93,11 +96,13 @@ impl<'a> Target<'a> {
 /// `target` without the query pairs `format=json`, and without `?` where nothing else is left; the
 /// other octets stay as they are. `None` when there is no such pair.
 fn without_format_json(target: &str) -> Option<String> {
-    let (path, query) = target.split_once('?')?;
-    let is_format = |pair: &&str| *pair == "format=json";
-    if !query.split('&').any(|pair| is_format(&pair)) {
+    // Octets are searched faster than text.
+    let (path, query) = target.split_at(target.bytes().position(|octet| octet == b'?')?);
+    let query = &query[1..];
+    if !query.as_bytes().split(|&octet| octet == b'&').any(|pair| pair == b"format=json") {
         return None;
     }
+    let is_format = |pair: &&str| *pair == "format=json";
     let rest: Vec<&str> = query.split('&').filter(|pair| !is_format(pair)).collect();
     Some(if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) })
 }
@@ -105,7 +110,8 @@ fn without_format_json(target: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::http::HeaderValue;
+    use hyper::http::{HeaderMap, HeaderValue, Method, Uri};
+    use std::net::Ipv4Addr;
 
     fn check_host(version: Version, target: &str, lines: &[&str], expected: Option<&str>) {
         let uri: Uri = target.parse().expect("a target");
@@ -113,7 +119,8 @@ mod tests {
         for line in lines {
             headers.append(HOST, HeaderValue::from_bytes(line.as_bytes()).expect("a value"));
         }
-        let found = host(&uri, version, &headers).ok();
+        let head = Head::parsed(&Method::GET, &uri, version, &headers, Ipv4Addr::LOCALHOST.into());
+        let found = host(&head).ok();
         assert_eq!(found.as_deref(), expected, "{version:?} {target} {lines:?}");
     }
 
@@ -148,7 +155,8 @@ mod tests {
 
     fn check_target(target: &str, expected: Option<(&str, bool)>) {
         let uri: Uri = target.parse().expect("a target");
-        let found = Target::of(&uri);
+        let asked = Asked::of(&uri);
+        let found = Target::of(&asked);
         let found = found.as_ref().map(|target| (&*target.path_and_query, target.asks_json));
         assert_eq!(found, expected, "{target}");
     }

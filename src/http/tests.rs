@@ -1,10 +1,11 @@
 //! The policy by example, and by thousands of seeded nasty requests.
 
 use super::*;
-use crate::fleet::{Fleet, Scheme};
+use crate::fleet::{Fleet, Scheme, ServiceId};
 use crate::geo::Geography;
 use crate::health::{Overlay, State};
 use crate::snapshot::{self, Compiler, Snapshot};
+use crate::steer::Choice;
 use crate::table::{Table, read_full};
 use crate::units::Epoch;
 use crate::zone::Zones;
@@ -31,7 +32,7 @@ const HOSTS: [&str; 5] =
     ["isp-1.cdn.example", "192.0.2.10", "192.0.2.20", "[2001:db8::20]", "alt.other.example"];
 
 /// Generation 7 of [`TABLE`], with everybody in `state`.
-fn world(state: State) -> Snapshot {
+pub(crate) fn world(state: State) -> Snapshot {
     let table = Arc::new(read_full(TABLE.as_bytes()).expect("a valid table").table);
     let mut overlay = Overlay::all_up(table.fleet());
     for standing in &mut overlay.appliances {
@@ -52,7 +53,8 @@ fn snapshot_of(
     join(Compiler::new().compile(table, geography, settings), Arc::new(overlay), Arc::default())
 }
 
-fn settings() -> Settings {
+/// Trusts 10/8, shows nothing.
+pub(crate) fn settings() -> Settings {
     Settings {
         trust: Trust { proxies: vec!["10.0.0.0/8".parse().expect("a prefix")], forwarded: false },
         cors: false,
@@ -61,8 +63,23 @@ fn settings() -> Settings {
     }
 }
 
+/// An [`Answer`] with its response.
+#[derive(Debug)]
+struct Told {
+    response: Response<Bytes>,
+    outcome: HttpOutcome,
+    service: Option<ServiceId>,
+    choice: Option<Choice>,
+}
+
+/// Answers `head` and says all of it.
+fn tell(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Told {
+    let Answer { outcome, service, choice } = respond(world, settings, scratch, head);
+    Told { response: scratch.reply().to_response(), outcome, service, choice }
+}
+
 /// A request as `METHOD target|Header: value|…`, from 198.51.100.1 over plain HTTP/1.1.
-fn ask_with(world: &Snapshot, settings: &Settings, request: &str) -> Answer {
+fn ask_with(world: &Snapshot, settings: &Settings, request: &str) -> Told {
     let mut lines = request.split('|');
     let (method, target) = lines.next().and_then(|line| line.split_once(' ')).expect("a request line");
     let mut headers = HeaderMap::new();
@@ -73,15 +90,11 @@ fn ask_with(world: &Snapshot, settings: &Settings, request: &str) -> Answer {
             HeaderValue::from_str(value).expect("a header value"),
         );
     }
-    let head = Head {
-        method: &Method::from_bytes(method.as_bytes()).expect("a method"),
-        uri: &target.parse::<Uri>().expect("a target"),
-        version: Version::HTTP_11,
-        headers: &headers,
-        peer: "198.51.100.1".parse().expect("an address"),
-        scheme: Scheme::Http,
-    };
-    respond(world, settings, &mut Scratch::default(), &head)
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    let uri = target.parse::<Uri>().expect("a target");
+    let peer = "198.51.100.1".parse().expect("an address");
+    let head = Head::parsed(&method, &uri, Version::HTTP_11, &headers, peer);
+    tell(world, settings, &mut Scratch::default(), &head)
 }
 
 /// The value of a response's header; empty when it is not there.
@@ -151,15 +164,9 @@ fn trusted_peers_say_who_asks_and_how() {
     let location = |peer: &str, host: &'static str| {
         let mut headers = headers.clone();
         headers.insert("host", HeaderValue::from_static(host));
-        let head = Head {
-            method: &Method::GET,
-            uri: &Uri::from_static("/x"),
-            version: Version::HTTP_2,
-            headers: &headers,
-            peer: peer.parse().expect("an address"),
-            scheme: Scheme::Http,
-        };
-        let answer = respond(&world, &settings(), &mut Scratch::default(), &head);
+        let (uri, peer) = (Uri::from_static("/x"), peer.parse().expect("an address"));
+        let head = Head::parsed(&Method::GET, &uri, Version::HTTP_2, &headers, peer);
+        let answer = tell(&world, &settings(), &mut Scratch::default(), &head);
         header(&answer.response, "location").to_owned()
     };
     // The client of the header is routed nowhere: the default cluster, by an address of its family.
@@ -265,11 +272,11 @@ fn cors_and_the_decision_are_shown_where_configured() {
 }
 
 /// A generator of numbers from a seed (SplitMix64).
-struct Numbers(u64);
+pub(crate) struct Numbers(pub u64);
 
 impl Numbers {
     /// The next number below `below`.
-    fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -278,12 +285,12 @@ impl Numbers {
     }
 
     /// One of `of`.
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len())]
     }
 
     /// Up to eight of `of`, one after the other, with a random octet now and then.
-    fn text(&mut self, of: &[&str]) -> Vec<u8> {
+    pub(crate) fn text(&mut self, of: &[&str]) -> Vec<u8> {
         let mut text = Vec::new();
         for _ in 0..self.below(8) {
             if self.below(12) == 0 {
@@ -297,7 +304,7 @@ impl Numbers {
 }
 
 /// Pieces of targets that mean something to somebody.
-const TARGETS: [&str; 28] = [
+pub(crate) const TARGETS: [&str; 28] = [
     "/",
     "//",
     "evil.example",
@@ -328,7 +335,7 @@ const TARGETS: [&str; 28] = [
     "%",
 ];
 /// Pieces of hosts that mean something to somebody.
-const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 14] = [
     "video.cdn.example",
     "x.live.cdn.example",
     "alt.cdn.example",
@@ -345,7 +352,7 @@ const NAMES: [&str; 14] = [
     "\r\nX: y",
 ];
 /// Pieces of forwarding headers that mean something to somebody.
-const HOPS: [&str; 13] = [
+pub(crate) const HOPS: [&str; 13] = [
     "198.51.100.9",
     ",",
     ", ",
@@ -405,18 +412,13 @@ fn no_request_makes_a_location_that_is_not_of_the_table() {
         let mut settings = settings();
         settings.trust.forwarded = numbers.below(2) == 0;
         settings.decision_header = numbers.below(2) == 0;
-        let head = Head {
-            method: &methods[numbers.below(methods.len())],
-            uri: &uri,
-            version: [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2][numbers.below(3)],
-            headers: &headers,
-            peer: numbers
-                .pick(&["10.0.0.1", "198.51.100.1", "::1", "::ffff:10.0.0.1"])
-                .parse()
-                .expect("an address"),
-            scheme: if numbers.below(2) == 0 { Scheme::Http } else { Scheme::Https },
-        };
-        let answer = respond(&worlds[numbers.below(2)], &settings, &mut scratch, &head);
+        let method = &methods[numbers.below(methods.len())];
+        let version = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2][numbers.below(3)];
+        let peer = numbers.pick(&["10.0.0.1", "198.51.100.1", "::1", "::ffff:10.0.0.1"]);
+        let peer = peer.parse().expect("an address");
+        let mut head = Head::parsed(method, &uri, version, &headers, peer);
+        head.scheme = if numbers.below(2) == 0 { Scheme::Http } else { Scheme::Https };
+        let answer = tell(&worlds[numbers.below(2)], &settings, &mut scratch, &head);
         for value in answer.response.headers().values() {
             let is_clean = value.as_bytes().iter().all(|octet| (0x20..0x7f).contains(octet));
             assert!(is_clean, "{head:?} {answer:?}");

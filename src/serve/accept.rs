@@ -17,10 +17,10 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
 /// How long open connections have to finish once the server closes.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// How long nothing is accepted after the process ran out of something (file descriptors, memory).
-const REST: Duration = Duration::from_millis(50);
+pub(super) const REST: Duration = Duration::from_millis(50);
 
 /// Runs `task` to its end, on a thread and a runtime of its own, with `listeners`.
 ///
@@ -93,7 +93,7 @@ pub(super) async fn accept<S, T>(
 }
 
 /// Whether a failed accept is about the connection that was to be accepted, which is gone.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

@@ -4,8 +4,8 @@
 //! batch or a request at a time, and passes it down. Layer 8.
 
 use crate::dns::{self, Answered, Transport};
-use crate::fleet::{Scheme, ServiceId};
-use crate::http::{self, Head, HttpOutcome};
+use crate::fleet::ServiceId;
+use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
@@ -14,10 +14,6 @@ use crate::serve::meters::{Meters, Packet};
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Match};
 use arc_swap::{ArcSwap, Guard};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
-use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -158,7 +154,7 @@ impl Answer for DnsDesk {
 pub struct HttpDesk {
     publisher: Arc<Publisher>,
     settings: Arc<ArcSwap<http::Settings>>,
-    scratch: RefCell<http::Scratch>,
+    scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
     refused: Writer<Unlabelled>,
     times: HistogramWriter,
@@ -179,7 +175,7 @@ impl MakeRespond for Desks {
         HttpDesk {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
-            scratch: RefCell::default(),
+            scratch: http::Scratch::default(),
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
             times: meters.respond.writer(),
@@ -189,28 +185,26 @@ impl MakeRespond for Desks {
 }
 
 impl Respond for HttpDesk {
-    fn respond(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let began = Instant::now();
-        let head = Head {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            peer: peer.ip(),
-            scheme: Scheme::Http,
-        };
+    fn respond(&mut self, head: &Head<'_>) -> &Reply {
         let world = self.publisher.load();
         let settings = self.settings.load();
-        let answer = http::respond(&world, &settings, &mut self.scratch.borrow_mut(), &head);
+        let answer = http::respond(&world, &settings, &mut self.scratch, head);
         self.requests.count(answer.outcome);
         if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
             self.decided.count(&world, service, choice);
         }
-        self.times.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
-        answer.response.map(Full::new)
+        self.scratch.reply()
     }
 
-    fn refused(&self) {
+    fn note(&mut self, each_ns: u64, count: u64) {
+        self.times.note(each_ns, count);
+    }
+
+    fn refused(&mut self) {
         self.refused.count(Unlabelled);
+    }
+
+    fn recover(&mut self) {
+        self.scratch = http::Scratch::default();
     }
 }

@@ -1,7 +1,8 @@
-//! HTTP connections: hyper on this thread's sockets, for redirects and for the push API.
+//! HTTP connections on hyper: for the push API, and for redirects that are not of the usual kind.
 //!
 //! What a request is answered with comes from a [`Respond`] (redirects: synchronous, from the head
-//! alone) or from the push API's router. HTTP/1.1 with keep-alive and pipelining, and HTTP/2 with prior
+//! alone) or from the push API's router. Usual redirects are answered by `http1`, which hands
+//! connections over to here. HTTP/1.1 with keep-alive and pipelining, and HTTP/2 with prior
 //! knowledge, on one port.
 //!
 //! hyper's own timeouts leave gaps: nothing limits how long a connection takes to show which protocol
@@ -9,30 +10,33 @@
 //! a connection on which no request came to its end for `Limits::idle` is closed, whatever it does.
 //! Layer 8. Tests: below.
 
-use crate::serve::accept::accept;
-use crate::serve::gate::Gate;
+use crate::http::{Head, Reply};
+use crate::serve::accept::GRACE;
+use crate::serve::gate::Permit;
 use crate::serve::life::Life;
 use http_body_util::Full;
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::rt::{Executor, Read, Write};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, ready};
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, join};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Octets of an HTTP/1 request head, and of a header list in HTTP/2, at most.
-const HEAD_LEN_MAX: usize = 16 << 10;
+pub(super) const HEAD_LEN_MAX: usize = 16 << 10;
 
 /// Requests at a time on one HTTP/2 connection, at most.
 const STREAMS_MAX: u32 = 64;
@@ -59,48 +63,85 @@ impl Limits {
 
 /// Answers requests from their heads; each thread has its own.
 pub trait Respond: 'static {
-    /// Answers `request`, which came from `peer`. Loads the snapshot once. Does not wait for anything.
-    fn respond(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>>;
+    /// Answers the request with this `head`. Loads the snapshot once. Does not wait for anything.
+    fn respond(&mut self, head: &Head<'_>) -> &Reply;
+
+    /// Notes that answering took `each_ns` nanoseconds, `count` times: a batch and its mean.
+    fn note(&mut self, _each_ns: u64, _count: u64) {}
 
     /// Counts a connection that was closed at once because there are too many.
-    fn refused(&self) {}
+    fn refused(&mut self) {}
+
+    /// Forgets what a panic in [`Respond::respond`] may have left half done, before the next request.
+    fn recover(&mut self) {}
 }
 
 /// Makes each thread's [`Respond`].
 pub trait MakeRespond: Clone + Send + 'static {
     /// What it makes.
-    type Respond: Respond;
+    type Respond: Respond + Send;
 
-    /// Makes the one of thread `index`, on that thread.
+    /// Makes the one of thread `index`.
     fn make(&self, index: usize) -> Self::Respond;
 }
 
-/// Serves redirects on all `listeners` of thread `index` until the server closes.
-pub(super) async fn serve<M: MakeRespond>(
-    index: usize,
-    listeners: Vec<TcpListener>,
-    make: M,
-    gate: Arc<Gate>,
+/// A connection that brought something unusual.
+#[derive(Debug)]
+pub(super) struct Handed {
+    /// Not blocking.
+    pub stream: std::net::TcpStream,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// Its place.
+    pub permit: Permit,
+    /// What was read of it and not answered.
+    pub read: Vec<u8>,
+}
+
+/// Serves redirects on the connections that the thread beside this one hands over, until that thread
+/// has ended; then waits a moment for those that are open.
+pub(super) async fn serve<R: Respond>(desk: R, mut handed: UnboundedReceiver<Handed>, life: Life) {
+    let desk = Rc::new(RefCell::new(desk));
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(_) = open.join_next(), if !open.is_empty() => {}
+            next = handed.recv() => {
+                let Some(Handed { stream, peer, permit, read }) = next else { break };
+                let Ok(stream) = TcpStream::from_std(stream) else { continue };
+                let connection = redirect(stream, peer, read, Rc::clone(&desk), life.clone());
+                open.spawn_local(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+    // What is left after that is dropped with `open`.
+    let _ = timeout(GRACE, async { while open.join_next().await.is_some() {} }).await;
+}
+
+/// Answers one connection from `peer`, of which `read` was read, by `desk`.
+async fn redirect<R: Respond>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    read: Vec<u8>,
+    desk: Rc<RefCell<R>>,
     life: Life,
 ) {
-    let desk = Rc::new(make.make(index));
-    let mut loops = JoinSet::new();
-    for listener in listeners {
-        let (gate, life, desk) = (Arc::clone(&gate), life.clone(), Rc::clone(&desk));
-        loops.spawn_local(async move {
-            let refusing = Rc::clone(&desk);
-            let connection = {
-                let life = life.clone();
-                move |stream, peer| {
-                    let desk = Rc::clone(&desk);
-                    let respond = move |request: Request<Incoming>| ready(desk.respond(peer, &request));
-                    converse(TokioIo::new(stream), Limits::REDIRECTS, life.clone(), respond)
-                }
-            };
-            accept(listener, gate, life, move || refusing.refused(), connection).await;
-        });
-    }
-    while loops.join_next().await.is_some() {}
+    let respond = move |request: Request<Incoming>| {
+        let began = Instant::now();
+        let (method, uri) = (request.method(), request.uri());
+        let head = Head::parsed(method, uri, request.version(), request.headers(), peer.ip());
+        let mut desk = desk.borrow_mut();
+        let response = desk.respond(&head).to_response();
+        desk.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
+        ready(response.map(Full::new))
+    };
+    let (receive, send) = stream.into_split();
+    let stream = join(Cursor::new(read).chain(receive), send);
+    converse(TokioIo::new(stream), Limits::REDIRECTS, life, respond).await;
 }
 
 /// What happens on a connection.
@@ -202,10 +243,10 @@ where
 mod tests {
     use super::*;
     use crate::serve::life::Phase;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use hyper::body::Bytes;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::runtime;
     use tokio::task::LocalSet;
-    use tokio::time::timeout;
 
     /// Long enough not to end a test.
     const LONG: Limits = Limits { header: Duration::from_secs(60), idle: Duration::from_secs(60) };

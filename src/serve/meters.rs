@@ -104,7 +104,8 @@ pub struct Meters {
     pub requests: Arc<Counters<HttpOutcome>>,
     /// HTTP connections turned away.
     pub refused: Arc<Counters<Unlabelled>>,
-    /// Time of an HTTP answer, without sending.
+    /// Time of an HTTP answer, receiving and sending included: the mean of each batch. Without them where
+    /// hyper answers.
     pub respond: Arc<Histogram>,
     /// Decisions, by what put whoever serves on the list.
     pub decisions: Arc<Counters<Match>>,
@@ -133,7 +134,11 @@ impl Meters {
         out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
-        out.histogram("steerd_http_answer", "Time of an HTTP answer.", self.respond.clone());
+        out.histogram(
+            "steerd_http_answer",
+            "Time of an HTTP answer, the mean of its batch.",
+            self.respond.clone(),
+        );
         out.counted(
             "steerd_writes",
             "Writes to the push API and the watched file, by result.",

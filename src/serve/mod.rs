@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | one a worker and DNS address | UDP, a batch at a time | [`udp`] |
 //! | one a worker | DNS over TCP, on its own runtime and sockets | `streams` |
-//! | one a worker | redirects, on its own runtime and sockets | [`http`] |
+//! | one a worker | redirects, on its own event loop and sockets | `http1` |
+//! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that | [`http`] |
 //! | one | the push API | `control` |
 //! | two | the chores of every second | [`mod@run`] |
 //!
@@ -24,6 +25,7 @@ mod control;
 pub mod desk;
 mod gate;
 pub mod http;
+mod http1;
 pub mod life;
 pub mod load;
 pub mod meters;
@@ -38,7 +40,7 @@ use answer::MakeAnswer;
 use axum::Router;
 use bind::{BindError, Listener};
 use gate::Gate;
-use http::MakeRespond;
+use http::{Limits, MakeRespond};
 use life::{Life, Phase};
 use run::Ended;
 use std::io;
@@ -47,6 +49,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tokio::sync::mpsc::unbounded_channel;
 use udp::Worker;
 
 /// Connections to redirect listeners at a time, at most.
@@ -259,9 +262,16 @@ impl Server {
         // Load balancers open many connections each, so a peer is not limited by itself.
         let gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
-            let (make, gate, life) = (make.clone(), Arc::clone(&gate), self.life.clone());
-            let task = move |listeners| http::serve(index, listeners, make, gate, life);
-            let thread = accept::on_thread(format!("http-{index}"), listeners, task);
+            let (others, handed) = unbounded_channel();
+            let (desk, life) = (make.make(index), self.life.clone());
+            let worker =
+                http1::Worker::new(listeners, desk, Arc::clone(&gate), life, Limits::REDIRECTS, others);
+            let worker = worker.map_err(system("an HTTP worker"))?;
+            let thread = thread::Builder::new().name(format!("http-{index}")).spawn(move || worker.run());
+            self.threads.push(thread.map_err(system("an HTTP worker"))?);
+            let (make, life) = (make.clone(), self.life.clone());
+            let task = move |_| async move { http::serve(make.make(index), handed, life).await };
+            let thread = accept::on_thread(format!("http-odd-{index}"), Vec::new(), task);
             self.threads.push(thread.map_err(system("an HTTP worker"))?);
         }
         Ok(())
@@ -302,31 +312,32 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
 mod tests {
     use super::*;
     use crate::control::Peer;
+    use crate::http::{Head, Reply};
     use answer::echo::{Counts, Echo};
     use axum::Extension;
     use axum::routing::get;
     use http::Respond;
-    use http_body_util::Full;
-    use hyper::body::{Bytes, Incoming};
-    use hyper::{Request, Response};
+    use hyper::StatusCode;
     use std::io::{Read, Write};
     use std::net::{TcpStream, UdpSocket};
 
-    /// Answers every request with the peer's address.
-    #[derive(Clone)]
-    struct TellPeer;
+    /// Answers every request with the peer's address, without its port.
+    #[derive(Clone, Default)]
+    struct TellPeer(Reply);
 
     impl MakeRespond for TellPeer {
         type Respond = Self;
 
         fn make(&self, _index: usize) -> Self {
-            Self
+            Self::default()
         }
     }
 
     impl Respond for TellPeer {
-        fn respond(&self, peer: SocketAddr, _: &Request<Incoming>) -> Response<Full<Bytes>> {
-            Response::new(peer.to_string().into())
+        fn respond(&mut self, head: &Head<'_>) -> &Reply {
+            self.0.start(StatusCode::OK);
+            self.0.set_body(head.peer.to_string().as_bytes());
+            &self.0
         }
     }
 
@@ -355,7 +366,7 @@ mod tests {
         let tell = |Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() };
         let parts = Parts {
             dns: Echo::counted(&Counts::default()),
-            http: TellPeer,
+            http: TellPeer::default(),
             control: Router::new().route("/peer", get(tell)),
         };
         Server::start(&layout, parts, life)
@@ -403,13 +414,43 @@ mod tests {
         assert_eq!(&buffer[..7], b"\0\x05retcp");
         for (addr, path) in [(http, "/"), (control, "/peer")] {
             let (body, from) = fetch(addr, path);
-            assert_eq!(body, from);
+            // Redirects know the address only.
+            assert!(!body.is_empty() && from.starts_with(&body), "{body} {from}");
         }
         server.stop();
         assert_eq!(stream.read(&mut buffer).expect("the end"), 0);
         for addr in [dns, http, control] {
             assert!(TcpStream::connect(addr).is_err(), "{addr} still listens");
         }
+    }
+
+    /// Sends `sent` to `addr`, ends that side, and gives what comes back.
+    fn exchange(addr: SocketAddr, sent: &[u8]) -> String {
+        let mut stream = connect(addr);
+        stream.write_all(sent).expect("sent");
+        stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).expect("a response");
+        String::from_utf8_lossy(&received).into_owned()
+    }
+
+    #[test]
+    fn redirects_go_on_where_requests_become_unusual() {
+        let server = start(SocketAddr::from(([127, 0, 0, 1], 0))).expect("free ports");
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        let received = exchange(server.http[0], [get, get, post, get, post].concat().as_bytes());
+        assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 5, "{received}");
+        let received = exchange(server.http[0], b"GET / HTTP/1.0\r\n\r\n");
+        assert!(received.starts_with("HTTP/1.0 200 OK\r\n"), "{received}");
+        let received = exchange(server.http[0], b"GET / HTTP/1.1\r\nHost : a\r\n\r\n");
+        assert!(received.starts_with("HTTP/1.1 400 "), "{received}");
+        let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(17 << 10));
+        let received = exchange(server.http[0], [get, &long].concat().as_bytes());
+        assert!(received.contains("HTTP/1.1 200 ") && received.contains("HTTP/1.1 431 "), "{received}");
+        let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let received = exchange(server.http[0], settings);
+        assert_eq!(received.as_bytes()[3], 4, "SETTINGS comes first (RFC 9113 section 3.4)");
     }
 
     #[test]

@@ -255,9 +255,9 @@ impl Layout {
         }
     }
 
-    /// Threads that answer: UDP for each address, TCP, and redirects.
+    /// Threads that answer: UDP for each address, TCP, and redirects of either kind.
     pub fn threads(&self) -> usize {
-        self.dns.len() * self.dns_workers + self.dns_workers + self.http_workers
+        self.dns.len() * self.dns_workers + self.dns_workers + 2 * self.http_workers
     }
 }
 

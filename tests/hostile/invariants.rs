@@ -11,7 +11,8 @@ use domain::base::iana::OptRcode;
 use domain::base::message::RecordSection;
 use domain::base::opt::{AllOptData, ClientSubnet};
 use domain::rdata::AllRecordData;
-use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use hyper::body::Bytes;
+use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use steerd::dns::{Answered, Outcome, Scratch, Transport, answer};
@@ -551,18 +552,22 @@ pub fn http_head(octets: &[u8]) {
     for (peer, forwarded) in [("5.5.5.5", false), ("10.0.0.1", false), ("10.0.0.1", true)] {
         let peer: IpAddr = peer.parse().expect("an address");
         let trust = Trust { proxies: proxies.clone(), forwarded };
-        let caller = Caller::of(peer, &headers, &trust);
+        let caller = Caller::of(peer, http::Fields::Map(&headers), &trust);
         if !trust.covers(peer) {
             assert_eq!((caller.addr, caller.scheme), (peer, None), "nobody else is believed");
         }
         let settings = http::Settings { trust, cors: forwarded, decision_header: true, locations_max: 8 };
-        let scheme = if forwarded { Scheme::Https } else { Scheme::Http };
-        let head = Head { method: &method, uri: &uri, version, headers: &headers, peer, scheme };
-        let first = http::respond(world(), &settings, &mut http::Scratch::default(), &head);
-        let second = http::respond(world(), &settings, &mut http::Scratch::default(), &head);
-        assert_eq!(first.response.headers(), second.response.headers());
-        assert_eq!(first.response.body(), second.response.body());
-        check_response(&head, &first);
+        let mut head = Head::parsed(&method, &uri, version, &headers, peer);
+        head.scheme = if forwarded { Scheme::Https } else { Scheme::Http };
+        let mut scratch = http::Scratch::default();
+        let outcome = http::respond(world(), &settings, &mut scratch, &head).outcome;
+        let first = scratch.reply().to_response();
+        // From buffers that were used.
+        http::respond(world(), &settings, &mut scratch, &head);
+        let second = scratch.reply().to_response();
+        assert_eq!(first.headers(), second.headers());
+        assert_eq!(first.body(), second.body());
+        check_response(&head, outcome, &first);
     }
 }
 
@@ -588,9 +593,9 @@ fn read_head(octets: &[u8]) -> Option<(Method, Uri, Version, HeaderMap)> {
 }
 
 /// Checks a response against its request.
-fn check_response(head: &Head<'_>, answer: &http::Answer) {
-    let (status, headers) = (answer.response.status(), answer.response.headers());
-    let statuses: &[u16] = match answer.outcome {
+fn check_response(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Bytes>) {
+    let (status, headers) = (response.status(), response.headers());
+    let statuses: &[u16] = match outcome {
         HttpOutcome::Redirected => &[302, 307],
         HttpOutcome::Listed => &[200],
         HttpOutcome::Fallback => &[200, 302, 307],
@@ -601,15 +606,15 @@ fn check_response(head: &Head<'_>, answer: &http::Answer) {
         HttpOutcome::Denied => &[451],
         HttpOutcome::Nobody | HttpOutcome::NotReady => &[503],
     };
-    assert!(statuses.contains(&status.as_u16()), "{status} for {:?}", answer.outcome);
+    assert!(statuses.contains(&status.as_u16()), "{status} for {outcome:?}");
     assert_eq!(headers.get(header::CACHE_CONTROL).map(HeaderValue::as_bytes), Some(&b"no-store"[..]));
-    assert!(*head.method != Method::HEAD || answer.response.body().is_empty());
+    assert!(head.method != "HEAD" || response.body().is_empty());
     assert_eq!(headers.contains_key(header::LOCATION), status.is_redirection());
     if let Some(location) = headers.get(header::LOCATION) {
         check_location(head, location.to_str().expect("visible ASCII"));
     }
-    if status == StatusCode::OK && *head.method != Method::HEAD {
-        let list: serde_json::Value = serde_json::from_slice(answer.response.body()).expect("JSON");
+    if status == StatusCode::OK && head.method != "HEAD" {
+        let list: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
         let locations = list["locations"].as_array().expect("a list");
         assert!((1..=8).contains(&locations.len()));
         for location in locations {
@@ -636,7 +641,7 @@ fn check_location(head: &Head<'_>, location: &str) {
     let aliases =
         fleet.services().iter().flat_map(|s| [s.fallback_alias.as_deref(), s.denied_alias.as_deref()]);
     assert!(is_of_appliance || aliases.flatten().any(is_host), "{location} leads out of the table");
-    let asked = head.uri.path_and_query().map_or("/", |asked| asked.as_str());
+    let asked = head.asked.path_and_query.unwrap_or("/");
     let is_kept = asked == target || !asked.starts_with('/') || asked.contains("format=json");
     assert!(is_kept, "{asked} became {target}");
 }
