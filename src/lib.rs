@@ -39,7 +39,7 @@
 //! | 1 | [`fleet`] | sites, clusters, appliances, services as ids and arrays |
 //! | 1 | [`config`] | the config file, as written and as checked |
 //! | 1 | [`metrics`] | counters that a worker owns |
-//! | 0 | [`prefix`], [`units`], [`problem`] | address blocks · quantities · what is wrong, and where |
+//! | 0 | [`prefix`], [`units`], [`problem`], [`columns`] | address blocks · quantities · what is wrong, and where · arrays as octets |
 //!
 //! # What holds everywhere (several are absences)
 //!
@@ -61,6 +61,7 @@
 //! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
 
 pub mod cli;
+pub mod columns;
 pub mod config;
 pub mod control;
 pub mod distribution;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the bottom up; a module imports only from the rows above its own. The design's
 /// section on modules says what each one is.
 const LAYERS: &[&[&str]] = &[
-    &["prefix", "units", "problem"],
+    &["prefix", "units", "problem", "columns"],
     &["lpm", "wire", "fleet", "config", "metrics"],
     &["geo", "health", "zone"],
     &["table"],

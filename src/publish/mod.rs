@@ -17,6 +17,7 @@
 //! Generations that nobody reads any more are freed here, not on the data plane: [`Publisher`] keeps
 //! the last few until [`Publisher::tick`] finds that no worker holds them.
 
+pub mod cache;
 mod refusal;
 mod report;
 mod status;

@@ -28,6 +28,7 @@ pub mod life;
 pub mod load;
 pub mod meters;
 pub mod node;
+pub mod places;
 pub mod run;
 mod streams;
 #[allow(unsafe_code)]
