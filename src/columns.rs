@@ -198,8 +198,11 @@ mod tests {
         sink.finish().expect("a vector takes everything")
     }
 
-    /// Everything that [`written`] wrote.
-    fn read(octets: &[u8]) -> io::Result<(u8, Vec<u32>, Vec<u128>, Vec<f64>)> {
+    /// What [`written`] wrote.
+    type Written = (u8, Vec<u32>, Vec<u128>, Vec<f64>);
+
+    /// Reads it.
+    fn read(octets: &[u8]) -> io::Result<Written> {
         let mut source = Source::new(octets, octets.len() as u64)?;
         let all = (source.number()?, source.array()?, source.array()?, source.array()?);
         source.finish().map(|()| all)

@@ -58,7 +58,8 @@
 //!
 //! # Unsafe
 //!
-//! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
+//! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches, and
+//! `serve::memory`, which sets an option of the allocator.
 
 pub mod cli;
 pub mod columns;

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 
 /// Every address of a family and where it is. Immutable.
 ///
-/// Memory: 8 octets a range for IPv4; 12 for IPv6 where all ranges begin with a /64, as those of
+/// Memory: 8 octets a range for IPv4; 12 for IPv6 where all ranges begin with a /64, as those of country
 /// databases do, else 20.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranges<B> {

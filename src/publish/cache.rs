@@ -11,7 +11,7 @@
 
 use crate::columns::{Sink, Source, damaged};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,7 +71,8 @@ impl Cache {
         let path = self.path(name)?;
         match read_part(&path, key, read) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // A state directory that cannot be one is told of by who needs it.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "cannot be used and is made again");
                 None

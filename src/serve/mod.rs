@@ -26,6 +26,7 @@ mod gate;
 pub mod http;
 pub mod life;
 pub mod load;
+pub mod memory;
 pub mod meters;
 pub mod node;
 pub mod places;

@@ -17,6 +17,7 @@ use crate::publish::{Publisher, PushReport, Refusal};
 use crate::serve::desk::Desks;
 use crate::serve::life::Life;
 use crate::serve::load::Loaded;
+use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
 use crate::serve::{Layout, Parts, Server, StartError};
@@ -85,6 +86,7 @@ pub fn read_config(file: &Path) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// When anything is wrong; then nothing runs.
 pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores), Failure> {
+    memory::give_back_large();
     // GeoIP and the last table are both large: a restart is quicker when they are read side by side.
     let (loaded, state) = thread::scope(|scope| {
         let state = scope.spawn(|| open_state(&config));
@@ -154,8 +156,9 @@ impl Node {
         }
     }
 
-    /// Looks at the table file.
+    /// Looks at the table file, and keeps the state directory quick to read.
     fn watch(&self, now: UnixMs) {
+        self.publisher.fold();
         if let Some(table) = locked(&self.table).as_mut() {
             // It logs what came of it.
             table.poll(&self.publisher, now);

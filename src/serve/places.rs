@@ -116,15 +116,15 @@ impl Digests {
     }
 }
 
+/// What GeoIP files say, if there are any, and what is odd about them.
+pub type Found = (Option<Arc<Geography>>, Vec<Problem>);
+
 /// The GeoIP files of `config` compiled, or what `cache` keeps of that; without files there is no
 /// geography. What had to be compiled is kept, by a thread of its own.
 ///
 /// # Errors
 /// Of all files.
-pub fn geography(
-    config: &Config,
-    cache: &Cache,
-) -> Result<(Option<Arc<Geography>>, Vec<Problem>), Vec<Problem>> {
+pub fn geography(config: &Config, cache: &Cache) -> Result<Found, Vec<Problem>> {
     let paths: Vec<PathBuf> = config.geoip.files.iter().map(|file| config.resolve(file)).collect();
     let (known, mut problems) = (Digests::kept(cache), Vec::new());
     let mut unreadable = |path: &Path, error: io::Error| {

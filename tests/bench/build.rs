@@ -6,11 +6,13 @@
 //! touches about three segments a prefix at 30 ns, so a tenth of a second a view; a delta copies 20 MB
 //! of routes, which is 5 ms, and must not look at the rest.
 
+use crate::cpu_time;
 use crate::internet::Internet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use steerd::geo::{CountryPoints, Geography};
+use steerd::publish::cache::{Cache, key_of};
 use steerd::publish::store::Store;
 use steerd::publish::{Body, Publisher, PushOptions, Rules};
 use steerd::snapshot::{Compiler, Settings};
@@ -24,9 +26,13 @@ fn ms(start: Instant) -> f64 {
 
 /// Does `work`, says how long it took.
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_time::thread());
     let made = work();
-    println!("{what:<24} {:>8.1} ms", ms(start));
+    println!(
+        "{what:<24} {:>8.1} ms  cpu {:>8.1} ms",
+        ms(start),
+        (cpu_time::thread() - cpu).as_secs_f64() * 1e3
+    );
     made
 }
 
@@ -59,10 +65,18 @@ fn geography() -> Arc<Geography> {
     let files: Vec<(String, Vec<u8>)> = names.split(':').map(read).collect();
     let geography = timed("geoip", || Geography::read(&files, &points).expect("good files").0);
     println!(
-        "  {} ranges, {} locations",
+        "  {} ranges, {} locations, {:.1} MB",
         geography.v4.count() + geography.v6.count(),
-        geography.locations.len()
+        geography.locations.len(),
+        geography.heap_bytes() as f64 / 1e6
     );
+    let dir = tempfile::tempdir().expect("a directory");
+    let (cache, key) = (Cache::of(dir.path()), key_of([]));
+    timed("geoip keep", || cache.write("geography", &key, |out| geography.save(out)).expect("written"));
+    for _ in 0..3 {
+        let kept = timed("geoip kept", || cache.read("geography", &key, Geography::load).expect("kept"));
+        assert_eq!(kept.digest, geography.digest);
+    }
     Arc::new(geography)
 }
 
@@ -109,7 +123,7 @@ fn publish(internet: &Internet, text: &str, geography: &Arc<Geography>) {
     let publisher = open(dir.path(), geography);
     let start = Instant::now();
     let options = PushOptions { force: true, ..PushOptions::default() };
-    let report = publisher.put(Body::Lines(text.as_bytes()), options, UnixMs(2)).expect("accepted");
+    let report = publisher.put(Body::Lines(text.as_bytes().into()), options, UnixMs(2)).expect("accepted");
     println!(
         "put      {:.1} ms: parse {} compile {} persist {}",
         ms(start),
@@ -121,9 +135,11 @@ fn publish(internet: &Internet, text: &str, geography: &Arc<Geography>) {
     for base in 1..=rounds {
         let delta = internet.delta(base, 1000.min(internet.prefixes.len() / 4));
         let start = Instant::now();
+        let cpu = cpu_time::thread();
         let report = publisher.patch(delta.as_bytes(), options, UnixMs(3)).expect("accepted");
+        let cpu = (cpu_time::thread() - cpu).as_secs_f64() * 1e3;
         println!(
-            "patch    {:.1} ms: parse {} compile {} persist {}  moved v4 {} v6 {}",
+            "patch    {:.1} ms, cpu {cpu:.1} ms here: parse {} compile {} persist {}  moved v4 {} v6 {}",
             ms(start),
             report.parse_ms,
             report.compile_ms,
