@@ -39,7 +39,7 @@
 //! | 1 | [`fleet`] | sites, clusters, appliances, services as ids and arrays |
 //! | 1 | [`config`] | the config file, as written and as checked |
 //! | 1 | [`metrics`] | counters that a worker owns |
-//! | 0 | [`prefix`], [`units`], [`problem`] | address blocks · quantities · what is wrong, and where |
+//! | 0 | [`prefix`], [`units`], [`problem`], [`columns`] | address blocks · quantities · what is wrong, and where · arrays as octets |
 //!
 //! # What holds everywhere (several are absences)
 //!
@@ -58,9 +58,11 @@
 //!
 //! # Unsafe
 //!
-//! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches.
+//! Denied everywhere but in `serve::udp`, where datagrams are received and sent in batches, and
+//! `serve::memory`, which sets an option of the allocator.
 
 pub mod cli;
+pub mod columns;
 pub mod config;
 pub mod control;
 pub mod distribution;

@@ -260,7 +260,7 @@ impl Play {
         let publisher = self.published()?;
         publisher.reload_geography(geography, true, now).map_err(|e| e.to_string())?;
         let options = PushOptions { force: true, ..PushOptions::default() };
-        publisher.put(Body::Lines(text.as_bytes()), options, now).map_err(|e| e.to_string())?;
+        publisher.put(Body::Lines(text.as_bytes().into()), options, now).map_err(|e| e.to_string())?;
         Ok(())
     }
 

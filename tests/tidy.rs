@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Modules from the bottom up; a module imports only from the rows above its own. The design's
 /// section on modules says what each one is.
 const LAYERS: &[&[&str]] = &[
-    &["prefix", "units", "problem"],
+    &["prefix", "units", "problem", "columns"],
     &["lpm", "wire", "fleet", "config", "metrics"],
     &["geo", "health", "zone"],
     &["table"],
@@ -32,7 +32,7 @@ const FUNCTION_LEN_MAX: usize = 70;
 const LONGER: &[(&str, &str, usize)] = &[];
 
 /// Where unsafe code may be: beginnings of paths.
-const UNSAFE: &[&str] = &["src/lpm/", "src/lpm.rs", "src/serve/udp"];
+const UNSAFE: &[&str] = &["src/lpm/", "src/lpm.rs", "src/serve/udp", "src/serve/memory.rs"];
 
 /// Where clocks may be read: beginnings of paths.
 const CLOCKS: &[&str] = &["src/serve", "src/publish", "src/distribution", "src/cli", "src/inventory"];

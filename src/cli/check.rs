@@ -93,7 +93,7 @@ impl Findings {
             let zones = zones.iter().count() as u64;
             self.fine.push(format!("{} with {}", count(zones, "zone"), count(names as u64, "name")));
         }
-        self.geography(file, geography.as_ref());
+        self.geography(file, geography.as_deref());
         if table.is_none() && file.config.table.file.is_none() && self.problems.is_empty() {
             self.notes.push("no table.file: nothing is served until a table is pushed".to_owned());
         }

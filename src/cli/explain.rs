@@ -167,7 +167,7 @@ fn from_disk(args: &args::Explain) -> Result<(String, String), Failure> {
 /// What a decision is made from.
 struct World {
     table: Table,
-    geography: Geography,
+    geography: Arc<Geography>,
     zones: Zones,
     rules: Rules,
     /// Saved health.
@@ -183,7 +183,7 @@ impl World {
             let path = args.table.as_deref().ok_or_else(|| Failure::Usage("nobody to ask".to_owned()))?;
             return Ok(Self {
                 table: load::read_table(path, BODY_OCTETS_MAX)?.table,
-                geography: Geography::empty(),
+                geography: Arc::new(Geography::empty()),
                 zones: Zones::default(),
                 rules: Rules::default(),
                 health: None,
@@ -218,7 +218,7 @@ impl World {
             from += ", health as last saved";
         }
         let table = Arc::new(self.table);
-        let geography = Arc::new(self.geography);
+        let geography = self.geography;
         let compiled = Compiler::new().compile(Arc::clone(&table), geography, self.rules.settings);
         let overlay = health.overlay(table.fleet(), now);
         (Snapshot::new(1, compiled, Arc::new(overlay), Arc::new(self.zones)), from)

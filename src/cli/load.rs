@@ -8,7 +8,8 @@ use crate::config::{Config, Control};
 use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::Rules;
-use crate::serve::load;
+use crate::publish::cache::Cache;
+use crate::serve::{load, places};
 use crate::table::body::{Encoding, decode_body};
 use crate::table::journal::{self, Record};
 use crate::table::{self, Read, Table, artefact};
@@ -17,6 +18,7 @@ use crate::zone::Zones;
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 /// Most octets of a table that is read without a config, decompressed.
@@ -90,9 +92,11 @@ impl ConfigFile {
     ///
     /// # Errors
     /// All that is wrong with the files.
-    pub fn geography(&self) -> Result<(Geography, Vec<Problem>), Vec<Problem>> {
-        let (geography, warnings) = load::geography(&self.config).map_err(|found| self.placed(found))?;
-        Ok((geography.unwrap_or_else(Geography::empty), self.placed(warnings)))
+    pub fn geography(&self) -> Result<(Arc<Geography>, Vec<Problem>), Vec<Problem>> {
+        // The files themselves, not what a running node keeps of them.
+        let read = places::geography(&self.config, &Cache::none());
+        let (geography, warnings) = read.map_err(|found| self.placed(found))?;
+        Ok((geography.unwrap_or_else(|| Arc::new(Geography::empty())), self.placed(warnings)))
     }
 
     /// The zones.

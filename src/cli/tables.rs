@@ -71,7 +71,7 @@ impl Side {
 /// Config or tables that are bad.
 pub fn diff(args: &args::TableDiff, out: &mut dyn Write) -> Result<(), Failure> {
     let (rules, geography, octets_max) = match &args.config {
-        None => (Rules::default(), Geography::empty(), BODY_OCTETS_MAX),
+        None => (Rules::default(), Arc::new(Geography::empty()), BODY_OCTETS_MAX),
         Some(path) => {
             let file = ConfigFile::read(path)?;
             (file.rules(), file.geography()?.0, file.config.control.body_octets_max())
@@ -79,7 +79,7 @@ pub fn diff(args: &args::TableDiff, out: &mut dyn Write) -> Result<(), Failure> 
     };
     let old = load::read_table(&args.old, octets_max)?.table;
     let new = read_newer(&args.new, &old, octets_max)?;
-    let difference = Difference::of(args, old, new, &rules, Arc::new(geography));
+    let difference = Difference::of(args, old, new, &rules, geography);
     if args.json {
         let json = serde_json::to_string_pretty(&difference).context("a difference that has no JSON")?;
         return Ok(writeln!(out, "{json}")?);

@@ -139,14 +139,19 @@ async fn read_unless_pausing(
 ///
 /// # Errors
 /// [`Fault::TooLarge`], or [`Fault::Invalid`] when it is not what `encoding` says.
-pub fn decode(octets: &[u8], encoding: Encoding, max: u64) -> Result<Cow<'_, [u8]>, Fault> {
+pub fn decode(octets: Vec<u8>, encoding: Encoding, max: u64) -> Result<Vec<u8>, Fault> {
     let cap = usize::try_from(max).unwrap_or(usize::MAX);
-    decode_body(encoding, octets, cap).map_err(|error| match error {
+    let decoded = decode_body(encoding, &octets, cap).map_err(|error| match error {
         BodyError::TooLarge { .. } => Fault::TooLarge(max),
         BodyError::Corrupt(found) => {
             Problem::at(0, "content-encoding", found, "a body that is compressed as it says").into()
         }
-    })
+    })?;
+    let other = match decoded {
+        Cow::Owned(other) => Some(other),
+        Cow::Borrowed(_) => None,
+    };
+    Ok(other.unwrap_or(octets))
 }
 
 #[cfg(test)]
@@ -219,8 +224,8 @@ mod tests {
 
     #[test]
     fn what_is_not_compressed_as_it_says_is_invalid() {
-        let found = decode(b"plain", Encoding::Gzip, 100);
+        let found = decode(b"plain".to_vec(), Encoding::Gzip, 100);
         assert!(matches!(found, Err(Fault::Invalid(problems)) if problems[0].key == "content-encoding"));
-        assert_eq!(decode(b"plain", Encoding::Identity, 4), Err(Fault::TooLarge(4)));
+        assert_eq!(decode(b"plain".to_vec(), Encoding::Identity, 4), Err(Fault::TooLarge(4)));
     }
 }

@@ -17,7 +17,7 @@ pub async fn read<T: DeserializeOwned>(request: Request, max: u64) -> Result<T, 
     Form::taken(&head.headers, false)?;
     let encoding = body::encoding_of(&head.headers)?;
     let octets = body::read(content, &head.headers, max).await?;
-    parse(&body::decode(&octets, encoding, max)?).map_err(Fault::from)
+    parse(&body::decode(octets, encoding, max)?).map_err(Fault::from)
 }
 
 /// Reads one JSON value.

@@ -28,9 +28,9 @@ pub(super) async fn put(
         let is_artefact = match form {
             Form::Artefact => true,
             Form::Json | Form::Lines => false,
-            Form::Unnamed => artefact::is_artefact(octets),
+            Form::Unnamed => artefact::is_artefact(&octets),
         };
-        let body = if is_artefact { Body::Artefact(octets) } else { Body::Lines(octets) };
+        let body = if is_artefact { Body::Artefact(octets.into()) } else { Body::Lines(octets.into()) };
         Ok(shared.publisher.put(body, options, (shared.clock)())?)
     });
     Ok(written(&report.await?))
@@ -43,7 +43,7 @@ pub(super) async fn patch(
     options: PushOptions,
 ) -> Result<Written, Fault> {
     let report = push(shared, request, false, move |shared, octets, _| {
-        Ok(shared.publisher.patch(octets, options, (shared.clock)())?)
+        Ok(shared.publisher.patch(&octets, options, (shared.clock)())?)
     });
     Ok(written(&report.await?))
 }
@@ -53,7 +53,7 @@ async fn push(
     shared: &Arc<Shared>,
     request: Request,
     takes_artefact: bool,
-    take: impl FnOnce(&Shared, &[u8], Form) -> Result<PushReport, Fault> + Send + 'static,
+    take: impl FnOnce(&Shared, Vec<u8>, Form) -> Result<PushReport, Fault> + Send + 'static,
 ) -> Result<PushReport, Fault> {
     let (head, content) = request.into_parts();
     let form = Form::taken(&head.headers, takes_artefact)?;
@@ -63,7 +63,7 @@ async fn push(
     let _room = shared.table_bodies.acquire().await.map_err(|_| Fault::Broken)?;
     let octets = body::read(content, &head.headers, max).await?;
     let shared = Arc::clone(shared);
-    blocking(move || take(&shared, &body::decode(&octets, encoding, max)?, form)).await
+    blocking(move || take(&shared, body::decode(octets, encoding, max)?, form)).await
 }
 
 /// The body of a rollback.

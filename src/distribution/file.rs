@@ -157,8 +157,7 @@ impl TableFile {
         // One more octet than may be, so that what is too large is told from what just fits.
         (&mut file).take(self.octets_max.saturating_add(1)).read_to_end(&mut octets)?;
         let result = self.decode(&octets).and_then(|table| {
-            let body =
-                if artefact::is_artefact(&table) { Body::Artefact(&table) } else { Body::Lines(&table) };
+            let body = if artefact::is_artefact(&table) { Body::Artefact(table) } else { Body::Lines(table) };
             publisher.put(body, PushOptions { force, ..PushOptions::default() }, now)
         });
         let may_pass = matches!(result, Err(Refusal::Busy | Refusal::Storage(_)));

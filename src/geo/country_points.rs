@@ -54,9 +54,12 @@ impl CountryPoints {
         if problems.is_empty() { Ok(Self { points }) } else { Err(problems) }
     }
 
-    /// The points that come with the program: `data/country_points.csv`.
+    /// The text that comes with the program: `data/country_points.csv`.
+    pub const BUILT_IN: &'static str = include_str!("../../data/country_points.csv");
+
+    /// The points that come with the program.
     pub fn built_in() -> Self {
-        Self::parse(include_str!("../../data/country_points.csv")).unwrap_or_default()
+        Self::parse(Self::BUILT_IN).unwrap_or_default()
     }
 
     /// The point of `country`; `None` when the table has none.

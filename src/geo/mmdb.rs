@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn at(geography: &Geography, addr: &str) -> Location {
-        *geography.location(geography.lookup(addr.parse::<IpAddr>().expect("an address")))
+        geography.location(geography.lookup(addr.parse::<IpAddr>().expect("an address")))
     }
 
     fn check(geography: &Geography, addr: &str, expected: &str) {

@@ -16,18 +16,22 @@
 
 mod country_points;
 mod mmdb;
+pub mod places;
 pub mod point;
 pub mod ranges;
 mod record;
 
 pub use country_points::CountryPoints;
+pub use places::Places;
 pub use point::{Point, distance};
 pub use ranges::{Range, Ranges};
 
+use crate::columns::{Sink, Source, damaged};
 use crate::fleet::Country;
 use crate::prefix::{Bits, Block, Prefix};
 use crate::problem::Problem;
 use rustc_hash::FxHashMap;
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 
 /// How precise a location's point is.
@@ -89,7 +93,7 @@ pub struct Geography {
     /// IPv6, the transition blocks unknown.
     pub v6: Ranges<u128>,
     /// By [`LocationId`]; the first is [`Location::UNKNOWN`], no two are equal.
-    pub locations: Vec<Location>,
+    pub locations: Places,
     /// SHA-256 of what it says, in hexadecimal: equal digests, equal answers.
     pub digest: String,
 }
@@ -142,13 +146,48 @@ impl Geography {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let halves = [("IPv4", v4.is_unknown()), ("IPv6", v6.is_unknown())];
-        let blank = halves.iter().filter(|(_, is_unknown)| *is_unknown && !files.is_empty());
+        let geography = Self::of(v4, v6, locations);
+        let warnings = if files.is_empty() { Vec::new() } else { geography.warnings() };
+        Ok((geography, warnings))
+    }
+
+    /// A warning for each family of which nothing is known, though there are databases.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let halves = [("IPv4", self.v4.is_unknown()), ("IPv6", self.v6.is_unknown())];
+        let blank = halves.into_iter().filter(|(_, is_unknown)| *is_unknown);
         let warning = |family| {
             Problem::at(0, "geoip.files", format!("no location for {family}"), "databases of both families")
         };
-        let warnings = blank.map(|(family, _)| warning(family)).collect();
-        Ok((Self::of(v4, v6, locations), warnings))
+        blank.map(|(family, _)| warning(family)).collect()
+    }
+
+    /// Writes all of it, for [`Geography::load`].
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn save(&self, out: &mut Sink<impl Write>) -> io::Result<()> {
+        out.array(self.digest.as_bytes())?;
+        self.locations.write(out)?;
+        self.v4.write(out)?;
+        self.v6.write(out)
+    }
+
+    /// Reads what [`Geography::save`] wrote. Everything is checked that a lookup relies on; that the
+    /// digest is the right one is taken on trust in the stream's checksum.
+    ///
+    /// # Errors
+    /// Those of the stream; when it holds no geography.
+    pub fn load(from: &mut Source<impl Read>) -> io::Result<Self> {
+        let digest = String::from_utf8(from.array()?).map_err(|_| damaged("a digest that is none"))?;
+        let locations = Places::read(from)?;
+        let v4 = Ranges::read(from, locations.len())?;
+        let v6 = Ranges::read(from, locations.len())?;
+        Ok(Self { v4, v6, locations, digest })
+    }
+
+    /// Octets on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.v4.heap_bytes() + self.v6.heap_bytes() + self.locations.heap_bytes()
     }
 
     /// The location of `addr`, taken as written: no transition form is looked through.
@@ -160,8 +199,8 @@ impl Geography {
     }
 
     /// What `id` stands for.
-    pub fn location(&self, id: LocationId) -> &Location {
-        &self.locations[id.index()]
+    pub fn location(&self, id: LocationId) -> Location {
+        self.locations.get(id)
     }
 
     /// The largest aligned block around `addr` that has one location; `None` where it is unknown.
@@ -175,16 +214,17 @@ impl Geography {
     /// Puts the parts together and takes the digest. Ids are given anew in the order of first use,
     /// so that what nothing uses goes and equal geographies are equal in every field.
     fn of(mut v4: Ranges<u32>, mut v6: Ranges<u128>, found: Locations) -> Self {
-        let mut locations = vec![Location::UNKNOWN];
+        let mut used = vec![LocationId::UNKNOWN];
         let mut renamed = vec![LocationId::UNKNOWN; found.list.len()];
         for id in v4.ids_mut().iter_mut().chain(v6.ids_mut()) {
             let old = id.index();
             if old > 0 && renamed[old] == LocationId::UNKNOWN {
-                renamed[old] = LocationId(locations.len() as u32);
-                locations.push(found.list[old]);
+                renamed[old] = LocationId(used.len() as u32);
+                used.push(*id);
             }
             *id = renamed[old];
         }
+        let locations = Places::of(used.into_iter().map(|id| found.list[id.index()]));
         let digest = digest_of(&v4, &v6, &locations);
         Self { v4, v6, locations, digest }
     }
@@ -248,39 +288,22 @@ impl Locations {
 
 /// SHA-256 over the ranges and the locations they name, in address order; ids do not enter, so
 /// that it depends on what is said and not on the order it was read in.
-fn digest_of(v4: &Ranges<u32>, v6: &Ranges<u128>, locations: &[Location]) -> String {
+fn digest_of(v4: &Ranges<u32>, v6: &Ranges<u128>, locations: &Places) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(b"steerd geography 1\n");
-    let told: Vec<[u8; 20]> = locations.iter().map(told).collect();
-    feed(&mut context, v4, &told);
-    feed(&mut context, v6, &told);
+    feed(&mut context, v4, locations);
+    feed(&mut context, v6, locations);
     context.finish().as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// A location in 20 octets: flags, country, a spare, latitude and longitude in IEEE 754 form.
-fn told(location: &Location) -> [u8; 20] {
-    let mut octets = [0; 20];
-    octets[0] = u8::from(location.accuracy == Accuracy::City);
-    if let Some(country) = location.country {
-        octets[0] |= 2;
-        octets[1..3].copy_from_slice(&country.0);
-    }
-    if let Some(point) = location.point {
-        octets[0] |= 4;
-        octets[4..12].copy_from_slice(&point.lat().to_be_bytes());
-        octets[12..20].copy_from_slice(&point.lon().to_be_bytes());
-    }
-    octets
-}
-
 /// Adds `ranges` to the digest: the family, the count, then each first address and location.
-fn feed<B: Bits>(context: &mut ring::digest::Context, ranges: &Ranges<B>, told: &[[u8; 20]]) {
+fn feed<B: Bits>(context: &mut ring::digest::Context, ranges: &Ranges<B>, locations: &Places) {
     context.update(&[B::LEN]);
     context.update(&(ranges.count() as u64).to_be_bytes());
     let mut buffer = Vec::with_capacity(36 * 1024);
     for (start, id) in ranges.iter() {
         buffer.extend_from_slice(&start.widen().to_be_bytes());
-        buffer.extend_from_slice(&told[id.index()]);
+        buffer.extend_from_slice(&locations.told(id));
         if buffer.len() == 36 * 1024 {
             context.update(&buffer);
             buffer.clear();
@@ -326,7 +349,7 @@ mod tests {
         let networks = [("10.0.0.0/8", ams), ("10.1.0.0/16", gru), ("2001:db8::/32", ams)];
         let networks = networks.map(|(p, l)| (p.parse::<Prefix>().expect("a prefix"), l));
         let geography = Geography::from_networks(networks);
-        let at = |addr: &str| *geography.location(geography.lookup(addr.parse().expect("an address")));
+        let at = |addr: &str| geography.location(geography.lookup(addr.parse().expect("an address")));
         assert_eq!(at("10.0.0.1"), ams);
         assert_eq!(at("10.1.0.1"), gru);
         assert_eq!(at("11.0.0.0"), Location::UNKNOWN);
@@ -340,6 +363,66 @@ mod tests {
         reversed.reverse();
         assert_eq!(Geography::from_networks(reversed).digest, geography.digest);
         assert_ne!(Geography::empty().digest, geography.digest);
+    }
+
+    /// Of both kinds of ranges, with countries alone and with cities.
+    fn sample() -> Geography {
+        let (ams, gru) = (city("NL", 52.31, 4.76), country("BR", -23.44, -46.47));
+        let nowhere = Location { country: Country::new("AQ"), ..Location::UNKNOWN };
+        let networks = [
+            ("10.0.0.0/8", ams),
+            ("10.1.0.0/16", gru),
+            ("2001:db8::/32", ams),
+            ("2001:db8::/72", nowhere),
+            ("11.0.0.0/8", nowhere),
+        ];
+        Geography::from_networks(networks.map(|(p, l)| (p.parse::<Prefix>().expect("a prefix"), l)))
+    }
+
+    /// What `geography` is saved as.
+    fn saved(geography: &Geography) -> Vec<u8> {
+        let mut sink = Sink::new(Vec::new());
+        geography.save(&mut sink).expect("a vector takes everything");
+        sink.finish().expect("a vector takes everything")
+    }
+
+    /// What `octets` are read as.
+    fn loaded(octets: &[u8]) -> io::Result<Geography> {
+        let mut source = Source::new(octets, octets.len() as u64)?;
+        let geography = Geography::load(&mut source)?;
+        source.finish().map(|()| geography)
+    }
+
+    #[test]
+    fn what_was_saved_comes_back() {
+        for geography in [sample(), Geography::empty()] {
+            assert_eq!(loaded(&saved(&geography)).expect("just saved"), geography);
+        }
+        let halved =
+            Geography::from_networks([("2001:db8::/64".parse().expect("a prefix"), city("NL", 1.0, 2.0))]);
+        assert_eq!(halved.v6.heap_bytes(), 3 * 12, "upper halves");
+        assert_eq!(loaded(&saved(&halved)).expect("just saved"), halved);
+    }
+
+    #[test]
+    fn behind_the_checksum_nothing_is_trusted_either() {
+        let octets = saved(&sample());
+        let whole = octets.len() - 4;
+        for at in 0..whole {
+            for change in [1u8, 0x80, 0xff] {
+                let mut bad = octets.clone();
+                bad[at] ^= change;
+                let crc = crc32fast::hash(&bad[..whole]);
+                bad[whole..].copy_from_slice(&crc.to_le_bytes());
+                let Ok(other) = loaded(&bad) else { continue };
+                // What is accepted can be asked anything.
+                for (start, _) in other.v4.iter() {
+                    let id = other.lookup(IpAddr::from(start.to_be_bytes()));
+                    assert!(other.location(id).point.is_none_or(|point| point.lat().abs() <= 90.0));
+                }
+                assert!(other.v6.iter().all(|(start, id)| other.v6.range_at(start).id == id));
+            }
+        }
     }
 
     #[test]

@@ -6,17 +6,86 @@
 //! Layer 2. Knows nothing of files; what a location is stands in [`super`].
 
 use super::LocationId;
+use crate::columns::{Sink, Source, damaged};
 use crate::prefix::{Bits, Block};
+use std::io::{self, Read, Write};
 
 /// Every address of a family and where it is. Immutable.
 ///
-/// Memory: 8 octets a range for IPv4, 20 for IPv6.
+/// Memory: 8 octets a range for IPv4; 12 for IPv6 where all ranges begin with a /64, as those of country
+/// databases do, else 20.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranges<B> {
     /// First addresses, ascending; the first is the lowest address.
-    starts: Vec<B>,
+    starts: Starts<B>,
     /// Locations, as many; neighbours differ.
     ids: Vec<LocationId>,
+}
+
+/// First addresses, in as few octets as they need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Starts<B> {
+    /// As they are.
+    Whole(Vec<B>),
+    /// Of IPv6: the upper halves of addresses whose lower halves are 0.
+    Upper(Vec<u64>),
+}
+
+/// The address whose upper half this is.
+fn from_upper<B: Bits>(upper: u64) -> B {
+    B::narrow(u128::from(upper) << 64)
+}
+
+impl<B: Bits> Starts<B> {
+    /// These addresses, halved where that loses nothing.
+    fn of(whole: Vec<B>) -> Self {
+        let fits = B::LEN == 128 && whole.iter().all(|start| start.widen() as u64 == 0);
+        if fits {
+            Self::Upper(whole.iter().map(|start| (start.widen() >> 64) as u64).collect())
+        } else {
+            Self::Whole(whole)
+        }
+    }
+
+    /// How many.
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(starts) => starts.len(),
+            Self::Upper(starts) => starts.len(),
+        }
+    }
+
+    /// The one at `at`.
+    fn at(&self, at: usize) -> B {
+        match self {
+            Self::Whole(starts) => starts[at],
+            Self::Upper(starts) => from_upper(starts[at]),
+        }
+    }
+
+    /// The one at `at`, if there are so many.
+    fn get(&self, at: usize) -> Option<B> {
+        (at < self.len()).then(|| self.at(at))
+    }
+
+    /// How many of `within` are not above `addr`.
+    fn count_to(&self, within: std::ops::Range<usize>, addr: B) -> usize {
+        match self {
+            Self::Whole(starts) => starts[within].partition_point(|&start| start <= addr),
+            Self::Upper(starts) => {
+                let upper = (addr.widen() >> 64) as u64;
+                starts[within].partition_point(|&start| start <= upper)
+            }
+        }
+    }
+
+    /// Octets on the heap.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Whole(starts) => starts.capacity() * size_of::<B>(),
+            Self::Upper(starts) => starts.capacity() * 8,
+        }
+    }
 }
 
 /// One range of [`Ranges`].
@@ -33,7 +102,7 @@ pub struct Range<B> {
 impl<B: Bits> Default for Ranges<B> {
     /// Nothing is known.
     fn default() -> Self {
-        Self { starts: vec![B::default()], ids: vec![LocationId::UNKNOWN] }
+        Self { starts: Starts::of(vec![B::default()]), ids: vec![LocationId::UNKNOWN] }
     }
 }
 
@@ -45,13 +114,14 @@ impl<B: Bits> Ranges<B> {
     }
 
     /// The same for an `addr` that lies in one of the ranges of `within`.
+    // The first start is the lowest address, so at least one start is not above `addr`.
     pub fn position_within(&self, within: std::ops::Range<usize>, addr: B) -> usize {
-        within.start + self.starts[within].partition_point(|&start| start <= addr) - 1
+        within.start + self.starts.count_to(within.clone(), addr) - 1
     }
 
     /// Lowest address of the range at `position`.
     pub fn first(&self, position: usize) -> B {
-        self.starts[position]
+        self.starts.at(position)
     }
 
     /// Location of the range at `position`.
@@ -78,14 +148,14 @@ impl<B: Bits> Ranges<B> {
 
     /// Where `addr` is. Cost: a binary search.
     pub fn lookup(&self, addr: B) -> LocationId {
-        self.ids[self.index_of(addr)]
+        self.ids[self.position(addr)]
     }
 
     /// The range around `addr`.
     pub fn range_at(&self, addr: B) -> Range<B> {
-        let index = self.index_of(addr);
-        let after = self.starts.get(index + 1).and_then(|&start| start.prev());
-        Range { first: self.starts[index], last: after.unwrap_or(B::MAX), id: self.ids[index] }
+        let index = self.position(addr);
+        let after = self.starts.get(index + 1).and_then(Bits::prev);
+        Range { first: self.starts.at(index), last: after.unwrap_or(B::MAX), id: self.ids[index] }
     }
 
     /// The largest aligned block around `addr` that lies inside its range: what a database would
@@ -99,7 +169,7 @@ impl<B: Bits> Ranges<B> {
 
     /// All ranges in address order, as first address and location.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (B, LocationId)> + '_ {
-        self.starts.iter().copied().zip(self.ids.iter().copied())
+        (0..self.count()).map(|at| (self.starts.at(at), self.ids[at]))
     }
 
     /// Number of ranges, at least 1.
@@ -117,6 +187,55 @@ impl<B: Bits> Ranges<B> {
         &mut self.ids
     }
 
+    /// Octets on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.starts.heap_bytes() + self.ids.capacity() * size_of::<LocationId>()
+    }
+
+    /// Writes all.
+    pub(super) fn write(&self, out: &mut Sink<impl Write>) -> io::Result<()> {
+        let ids: Vec<u32> = self.ids.iter().map(|id| id.0).collect();
+        out.array(&ids)?;
+        match &self.starts {
+            Starts::Upper(starts) => {
+                out.number(1u8)?;
+                out.numbers(starts)
+            }
+            Starts::Whole(starts) if B::LEN == 32 => {
+                out.number(0u8)?;
+                out.numbers(&starts.iter().map(|start| start.widen() as u32).collect::<Vec<_>>())
+            }
+            Starts::Whole(starts) => {
+                out.number(0u8)?;
+                out.numbers(&starts.iter().map(|start| start.widen()).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Reads what [`Ranges::write`] wrote, checked, of a geography with `locations`.
+    pub(super) fn read(from: &mut Source<impl Read>, locations: usize) -> io::Result<Self> {
+        let ids: Vec<LocationId> = from.array::<u32>()?.into_iter().map(LocationId).collect();
+        let count = ids.len() as u64;
+        let starts = match from.number::<u8>()? {
+            1 if B::LEN == 128 => Starts::Upper(from.numbers(count)?),
+            0 if B::LEN == 32 => {
+                let starts = from.numbers::<u32>(count)?.into_iter();
+                Starts::Whole(starts.map(|start| B::narrow(u128::from(start))).collect())
+            }
+            0 => Starts::Whole(from.numbers::<u128>(count)?.into_iter().map(B::narrow).collect()),
+            _ => return Err(damaged("ranges of no known kind")),
+        };
+        let is_sorted = match &starts {
+            Starts::Whole(starts) => starts.is_sorted_by(|a, b| a < b),
+            Starts::Upper(starts) => starts.is_sorted_by(|a, b| a < b),
+        };
+        let is_sound = starts.get(0) == Some(B::default())
+            && is_sorted
+            && ids.is_sorted_by(|a, b| a != b)
+            && ids.iter().all(|id| id.index() < locations);
+        if is_sound { Ok(Self { starts, ids }) } else { Err(damaged("ranges that are none")) }
+    }
+
     /// Combines two cuttings of the family: each address gets `combine(own location, other's)`.
     ///
     /// Cost: one pass over both; `combine` is called once a piece.
@@ -128,7 +247,7 @@ impl<B: Bits> Ranges<B> {
         let mut builder = RangesBuilder::default();
         let (mut left, mut right) = (0, 0);
         loop {
-            let start = self.starts[left].max(other.starts[right]);
+            let start = self.starts.at(left).max(other.starts.at(right));
             builder.start(start, combine(self.ids[left], other.ids[right]));
             match (self.starts.get(left + 1), other.starts.get(right + 1)) {
                 (None, None) => return builder.finish(),
@@ -138,12 +257,6 @@ impl<B: Bits> Ranges<B> {
                 (Some(_), _) => left += 1,
             }
         }
-    }
-
-    /// Index of the range around `addr`.
-    fn index_of(&self, addr: B) -> usize {
-        // The first start is the lowest address, so at least one start is not above `addr`.
-        self.starts.partition_point(|&start| start <= addr) - 1
     }
 }
 
@@ -163,14 +276,16 @@ fn close_before<B: Bits>(open: &mut Vec<(B, LocationId)>, first: Option<B>, buil
 /// Makes [`Ranges`] from left to right.
 #[derive(Debug)]
 pub struct RangesBuilder<B> {
-    /// What is made so far; its last range is open.
-    ranges: Ranges<B>,
+    /// First addresses of what is made so far; the last range is open.
+    starts: Vec<B>,
+    /// Its locations.
+    ids: Vec<LocationId>,
 }
 
 impl<B: Bits> Default for RangesBuilder<B> {
     /// Nothing known yet.
     fn default() -> Self {
-        Self { ranges: Ranges::default() }
+        Self { starts: vec![B::default()], ids: vec![LocationId::UNKNOWN] }
     }
 }
 
@@ -180,7 +295,7 @@ impl<B: Bits> RangesBuilder<B> {
     /// # Panics
     /// In debug builds when `first` lies before an earlier one.
     pub fn start(&mut self, first: B, id: LocationId) {
-        let Ranges { starts, ids } = &mut self.ranges;
+        let Self { starts, ids } = self;
         debug_assert!(starts.last().is_some_and(|&last| last <= first), "ranges are made in order");
         if starts.last() == Some(&first) {
             starts.pop();
@@ -202,9 +317,9 @@ impl<B: Bits> RangesBuilder<B> {
 
     /// The ranges, cut to size.
     pub fn finish(mut self) -> Ranges<B> {
-        self.ranges.starts.shrink_to_fit();
-        self.ranges.ids.shrink_to_fit();
-        self.ranges
+        self.starts.shrink_to_fit();
+        self.ids.shrink_to_fit();
+        Ranges { starts: Starts::of(self.starts), ids: self.ids }
     }
 }
 
@@ -274,7 +389,9 @@ mod tests {
             let (first, second) = (draw(), draw());
             let (a, b) = (Ranges::from_networks(first.clone()), Ranges::from_networks(second.clone()));
             let both = a.zip_with(&b, |x, y| LocationId(x.0 * 10 + y.0));
-            assert!(both.ids.windows(2).all(|w| w[0] != w[1]) && both.starts.is_sorted());
+            assert!(
+                both.ids.windows(2).all(|w| w[0] != w[1]) && both.iter().is_sorted_by_key(|range| range.0)
+            );
             for octet in 0..256u32 {
                 let addr = (octet << 24) | 0x00ff_00ff;
                 let scan = |list: &[(Block<u32>, LocationId)]| {

@@ -17,6 +17,7 @@
 //! Generations that nobody reads any more are freed here, not on the data plane: [`Publisher`] keeps
 //! the last few until [`Publisher::tick`] finds that no worker holds them.
 
+pub mod cache;
 mod refusal;
 mod report;
 mod status;
@@ -31,12 +32,15 @@ use crate::health::{self, Applied, Health};
 use crate::problem::Problem;
 use crate::snapshot::{AnswerTallies, Compiled, Compiler, Dirty, Moved, Settings, Snapshot, moved};
 use crate::table::journal::Record;
-use crate::table::{self, Delta, DeltaError, GuardHit, Header, Limits, Read, Table, TableDiff};
+use crate::table::{self, Delta, DeltaError, DeltaRoutes, GuardHit, Header, Limits, Read, Table, TableDiff};
 use crate::units::{Epoch, UnixMs};
 use crate::zone::Zones;
 use arc_swap::{ArcSwap, Guard};
+use std::borrow::Cow;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
 use store::{Kept, Recovered, Store};
 
@@ -55,12 +59,12 @@ pub struct PushOptions {
 }
 
 /// A full table as it came, decompressed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Body<'a> {
     /// NDJSON.
-    Lines(&'a [u8]),
+    Lines(Cow<'a, [u8]>),
     /// The artefact.
-    Artefact(&'a [u8]),
+    Artefact(Cow<'a, [u8]>),
 }
 
 /// What config says about publishing.
@@ -201,9 +205,11 @@ impl Publisher {
         let mut writer = self.begin()?;
         let world = self.load_full();
         let start = Instant::now();
-        let header = header_of(body)?;
+        let header = header_of(&body)?;
         let is_again = self.check_epoch(&writer, &world, header.epoch, options)?;
-        let read = read(body)?;
+        let read = aside(|| read(&body))?;
+        // It is as large as what is made of it, and not needed while that is made.
+        drop(body);
         let remarks = Remarks::of(&read.warnings, &read.ignored, start);
         if is_again {
             // The same epoch: fine if it is the same table, else somebody reused a number.
@@ -213,7 +219,8 @@ impl Publisher {
             return Ok(unchanged(&world, remarks, options));
         }
         let table = Arc::new(read.table);
-        let candidate = build_full(&writer.rules, &world, table, Arc::clone(world.compiled().geography()));
+        let geography = Arc::clone(world.compiled().geography());
+        let candidate = aside(|| build_full(&writer.rules, &world, table, geography));
         let reset = options.reset_epoch.map(|highest| Record::Reset { highest });
         let highest = Some(header.epoch);
         self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
@@ -256,8 +263,7 @@ impl Publisher {
                 DeltaError::Problems(problems) => Refusal::Invalid(problems),
             })?;
         let remarks = Remarks::of(&read.warnings, &read.ignored, start);
-        let dirty = Dirty { v4: routes.v4, v6: routes.v6 };
-        let candidate = build_delta(&mut writer, &world, Arc::new(read.table), &dirty, options.dry_run);
+        let candidate = build_delta(&mut writer, &world, Arc::new(read.table), routes, options.dry_run);
         let done = self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
             // A delta is above all epochs accepted before, so the highest needs no record of its own.
             store.save_delta(base, lines, table)?;
@@ -426,6 +432,24 @@ impl Publisher {
         drop(freed);
         if let Some(saved) = saved {
             self.save_health(&saved);
+        }
+    }
+
+    /// Folds deltas into an artefact when a restart would have many to apply. To be called now and then;
+    /// takes a tenth of a second, in which pushes go on but for the last step.
+    pub fn fold(&self) {
+        let Ok(writer) = self.writer.try_lock() else { return };
+        let Some(folding) = writer.store.folding() else { return };
+        // With the writer's lock: what is served is what was made durable last.
+        let table = Arc::clone(self.load().table());
+        drop(writer);
+        let done = folding.write(&table).and_then(|()| match self.begin() {
+            Ok(mut writer) => writer.store.finish_folding(&folding),
+            // Pushes come thick and fast: another time.
+            Err(_) => Ok(()),
+        });
+        if let Err(error) = done {
+            tracing::warn!(%error, "deltas are not folded; a restart takes longer");
         }
     }
 
@@ -615,8 +639,24 @@ impl Remarks {
     }
 }
 
+/// How much less of a core than a thread that answers a thread gets that builds a full table, as a nice
+/// value: about a third while both want it.
+const BUILD_NICE: i32 = 3;
+
+/// Does `work` on a thread that gives way to those that answer queries.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let polite = || {
+        // The call is about this thread alone, and about those it starts. Refused, it is merely less polite.
+        if let Err(error) = rustix::process::setpriority_process(None, BUILD_NICE) {
+            tracing::debug!(%error, "building at usual priority");
+        }
+        work()
+    };
+    thread::scope(|scope| scope.spawn(polite).join()).unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 /// The first line of a body.
-fn header_of(body: Body<'_>) -> Result<Header, Refusal> {
+fn header_of(body: &Body<'_>) -> Result<Header, Refusal> {
     match body {
         Body::Lines(lines) => {
             let header = table::read_header(lines).map_err(Refusal::Invalid)?;
@@ -637,7 +677,7 @@ fn header_of(body: Body<'_>) -> Result<Header, Refusal> {
 }
 
 /// Reads a body whole.
-fn read(body: Body<'_>) -> Result<Read, Refusal> {
+fn read(body: &Body<'_>) -> Result<Read, Refusal> {
     match body {
         Body::Lines(lines) => table::read_full(lines).map_err(Refusal::Invalid),
         Body::Artefact(bytes) => {
@@ -659,8 +699,9 @@ fn artefact_problem(error: table::artefact::ArtefactError) -> Refusal {
 fn build_full(rules: &Rules, world: &Snapshot, table: Arc<Table>, geography: Arc<Geography>) -> Candidate {
     let start = Instant::now();
     let mut compiler = Compiler::new();
+    let diff = table::diff(world.is_ready().then(|| &**world.table()), &table);
     let compiled = compiler.compile(table, geography, rules.settings.clone());
-    Candidate::compare(world, compiled, Some(compiler), Dirty::all(), start)
+    Candidate::compare(world, compiled, Some(compiler), diff, Dirty::all(), start)
 }
 
 /// Builds a table that differs in a few routes; a dry run leaves the publisher's compiler alone.
@@ -668,7 +709,7 @@ fn build_delta(
     writer: &mut Writer,
     world: &Snapshot,
     table: Arc<Table>,
-    dirty: &Dirty,
+    changes: DeltaRoutes,
     is_dry: bool,
 ) -> Candidate {
     let geography = Arc::clone(world.compiled().geography());
@@ -677,22 +718,24 @@ fn build_delta(
     }
     let start = Instant::now();
     let settings = writer.rules.settings.clone();
-    let compiled = writer.compiler.compile_delta(table, geography, settings, dirty);
-    Candidate::compare(world, compiled, None, dirty.clone(), start)
+    let diff = table::diff_after(world.table(), &table, &changes);
+    let dirty = Dirty { v4: changes.v4, v6: changes.v6 };
+    let compiled = writer.compiler.compile_delta(table, geography, settings, &dirty);
+    Candidate::compare(world, compiled, None, diff, dirty, start)
 }
 
 impl Candidate {
-    /// Compares what was built since `start` with what is served; routes differ in `dirty`.
+    /// Compares what was built since `start`, and changes the table by `diff` and in the blocks of
+    /// `dirty`, with what is served.
     fn compare(
         world: &Snapshot,
         compiled: Arc<Compiled>,
         compiler: Option<Compiler>,
+        diff: TableDiff,
         dirty: Dirty,
         start: Instant,
     ) -> Self {
         let compile_ms = ms_since(start);
-        let served = world.is_ready().then(|| &**world.table());
-        let diff = table::diff(served, compiled.table());
         let moved =
             if world.is_ready() { moved(world.compiled(), &compiled, dirty) } else { Moved::default() };
         Self { compiled, compiler, diff, moved, compile_ms }

@@ -4,11 +4,14 @@
 //! 0000000012.table     artefact of a full table, as change 12 left it
 //! 0000000012.journal   what was accepted since, in order; first of all what the epochs before it were
 //! health.json          states, sequence numbers and overrides
+//! cache/               what can be made again (`cache`)
 //! ```
 //! A change is durable before it is acknowledged: an artefact by temporary file, fsync, rename and
 //! fsync of the directory; a delta by append and fsync. The rename of the `.table` file commits a full
 //! table; its journal is there before it. A restart takes the newest artefact that reads, with the
-//! deltas of its journal up to the first bad record, and says what it had to leave.
+//! deltas of its journal up to the first bad record, and says what it had to leave. When a journal has
+//! grown, it is folded: the artefact of its last delta is written beside it, without a lock, and becomes
+//! the newest one with the deltas that came meanwhile in its journal.
 //! Without a directory nothing is kept, and nothing fails.
 
 use crate::table::artefact;
@@ -24,9 +27,12 @@ use std::time::UNIX_EPOCH;
 /// File with what is believed of appliances.
 const HEALTH_FILE: &str = "health.json";
 
-/// Deltas in a journal, at most: a restart applies them one by one, and has to be quick. The next one
-/// is folded into an artefact together with them.
-const DELTAS_MAX: usize = 4;
+/// Deltas in a journal that make folding them into an artefact due: a restart applies them one by one,
+/// and has to be quick.
+const DELTAS_MANY: usize = 4;
+
+/// Deltas in a journal, at most; the next one is written as a full table.
+const DELTAS_MAX: usize = 12;
 
 /// An epoch that can be served again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,6 +69,34 @@ pub struct Store {
     series: Vec<Series>,
     /// The newest series' journal.
     journal: Option<File>,
+}
+
+/// A fold under way: what was durable when it began.
+#[derive(Debug)]
+pub struct Folding {
+    dir: PathBuf,
+    /// The series it folds.
+    number: u64,
+    /// The last delta it takes in.
+    epoch: Epoch,
+}
+
+impl Folding {
+    /// Where the artefact waits until it counts.
+    fn path(&self) -> PathBuf {
+        self.dir.join("fold.tmp")
+    }
+
+    /// Writes the artefact of `table`, which is the one that was durable when the fold began. Needs no
+    /// lock; one fold at a time.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, table: &Table) -> io::Result<()> {
+        let mut file = File::create(self.path())?;
+        file.write_all(&artefact::write(table))?;
+        file.sync_all()
+    }
 }
 
 /// What a restart found.
@@ -284,6 +318,41 @@ impl Store {
             return Err(error);
         }
         series.deltas.push((table.epoch(), record.len() as u64));
+        Ok(())
+    }
+
+    /// Begins to fold the newest journal, if that is due.
+    pub fn folding(&self) -> Option<Folding> {
+        let (dir, last) = (self.dir.as_ref()?, self.series.last()?);
+        let &(epoch, _) = last.deltas.last().filter(|_| last.deltas.len() >= DELTAS_MANY)?;
+        Some(Folding { dir: dir.clone(), number: last.number, epoch })
+    }
+
+    /// Makes what was written the newest artefact, with the deltas that came meanwhile behind it. Nothing
+    /// when a full table came meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was durable before still is.
+    pub fn finish_folding(&mut self, folding: &Folding) -> io::Result<()> {
+        let Some(last) = self.series.last().filter(|last| last.number == folding.number) else {
+            return fs::remove_file(folding.path());
+        };
+        let taken = last.deltas.iter().rposition(|&(epoch, _)| epoch == folding.epoch).map_or(0, |at| at + 1);
+        let number = folding.number + 1;
+        let (records, _) = journal::read(&fs::read(self.path(folding.number, "journal"))?);
+        let deltas = records.iter().filter(|record| matches!(record, Record::Delta { .. }));
+        let rest: Vec<u8> = deltas.skip(taken).flat_map(journal::append).collect();
+        let deltas = last.deltas[taken..].to_vec();
+        let path = self.path(number, "table");
+        write_durably(&self.path(number, "journal"), &rest)?;
+        let journal = OpenOptions::new().append(true).open(self.path(number, "journal"))?;
+        fs::rename(folding.path(), &path)?;
+        sync_dir(&folding.dir)?;
+        self.journal = Some(journal);
+        let artefact_bytes = fs::metadata(&path)?.len();
+        let written_at_ms = modified_ms(&path);
+        self.series.push(Series { number, epoch: folding.epoch, artefact_bytes, written_at_ms, deltas });
+        self.forget_old();
         Ok(())
     }
 

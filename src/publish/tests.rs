@@ -51,7 +51,7 @@ fn cluster(publisher: &Publisher, client: &str) -> String {
 }
 
 fn put(publisher: &Publisher, text: &str, options: PushOptions) -> Result<PushReport, Refusal> {
-    publisher.put(Body::Lines(text.as_bytes()), options, UnixMs(5))
+    publisher.put(Body::Lines(text.as_bytes().into()), options, UnixMs(5))
 }
 
 const PLAIN: PushOptions = PushOptions { dry_run: false, force: false, reset_epoch: None };
@@ -211,24 +211,23 @@ fn a_torn_journal_record_is_cut_off() {
 }
 
 #[test]
-fn a_long_journal_is_folded() {
+fn a_long_journal_is_folded_even_when_nobody_asks() {
     let dir = tempfile::tempdir().expect("a directory");
     let (publisher, _) = open(dir.path());
     put(&publisher, &lines(1, ""), PLAIN).expect("accepted");
-    for base in 1..12 {
+    for base in 1..16 {
         let prefix = format!("20.0.{base}.0/24");
         publisher.patch(delta(base, base + 1, &prefix, "b").as_bytes(), PLAIN, UnixMs(6)).expect("accepted");
     }
-    // 1, four deltas, 6 with the next four, 11 with one.
-    let artefacts = ["0000000001.table", "0000000002.table", "0000000003.table", "0000000004.table"];
-    assert_eq!(artefacts.map(|name| dir.path().join(name).exists()), [true, true, true, false]);
+    // 1 and twelve deltas, 14 and two.
+    assert_eq!(files(dir.path(), "table"), 2);
     let epochs: Vec<u64> = publisher.history().expect("free").iter().map(|kept| kept.epoch).collect();
-    assert_eq!(epochs, (1..=12).collect::<Vec<_>>());
+    assert_eq!(epochs, (1..=16).collect::<Vec<_>>());
     drop(publisher);
     let (publisher, warnings) = open(dir.path());
-    assert_eq!((epoch(&publisher), warnings), (Some(12), vec![]));
+    assert_eq!((epoch(&publisher), warnings), (Some(16), vec![]));
     assert_eq!(
-        (cluster(&publisher, "20.0.11.1"), cluster(&publisher, "20.0.12.1")),
+        (cluster(&publisher, "20.0.15.1"), cluster(&publisher, "20.0.16.1")),
         ("b".into(), "a".into())
     );
 }
@@ -270,10 +269,66 @@ fn invalid_bodies_change_nothing_and_name_every_line() {
         }
         other => panic!("{other:?}"),
     }
-    let torn = publisher.put(Body::Artefact(b"STEERDTB nonsense"), FORCE, UnixMs(5));
+    let torn = publisher.put(Body::Artefact(b"STEERDTB nonsense"[..].into()), FORCE, UnixMs(5));
     assert!(matches!(torn, Err(Refusal::Invalid(_))), "{torn:?}");
     assert!(matches!(put(&publisher, &delta(1, 2, "1.0.0.0/8", "a"), FORCE), Err(Refusal::Invalid(_))));
     let full = publisher.patch(lines(2, "").as_bytes(), FORCE, UnixMs(5));
     assert!(matches!(full, Err(Refusal::Invalid(_))), "{full:?}");
     assert_eq!(epoch(&publisher), Some(1));
+}
+
+/// Files of a state directory with this ending.
+fn files(dir: &Path, kind: &str) -> usize {
+    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == kind)).count()
+}
+
+#[test]
+fn deltas_are_folded_and_none_is_lost_at_any_step() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (publisher, _) = open(dir.path());
+    put(&publisher, &lines(1, ""), PLAIN).expect("accepted");
+    let patch = |epoch: u64| {
+        let text = delta(epoch - 1, epoch, &format!("40.{epoch}.0.0/16"), "a");
+        publisher.patch(text.as_bytes(), PLAIN, UnixMs(6)).expect("accepted");
+    };
+    (2..=4).for_each(patch);
+    publisher.fold();
+    assert_eq!(files(dir.path(), "table"), 1, "few deltas are not worth it");
+    patch(5);
+    publisher.fold();
+    assert_eq!(files(dir.path(), "table"), 2);
+    patch(6);
+    let world = publisher.load_full();
+    // A fold that pushes overtake: the delta that came meanwhile stays behind the artefact.
+    (7..=9).for_each(patch);
+    let (folding, table) = {
+        let writer = publisher.begin().expect("nobody else writes");
+        (writer.store.folding().expect("four deltas"), Arc::clone(publisher.load().table()))
+    };
+    folding.write(&table).expect("written");
+    patch(10);
+    let reopened = || {
+        let copy = tempfile::tempdir().expect("a directory");
+        for entry in std::fs::read_dir(dir.path()).expect("a directory").flatten() {
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copied");
+        }
+        let (again, warnings) = open(copy.path());
+        assert!(warnings.is_empty(), "{warnings:?}");
+        (epoch(&again), again.load().table().digest().to_owned(), cluster(&again, "40.10.0.1"))
+    };
+    let expected = (Some(10), publisher.load().table().digest().to_owned(), "a".to_owned());
+    assert_eq!(reopened(), expected, "a crash before the last step");
+    publisher.begin().expect("nobody else writes").store.finish_folding(&folding).expect("written");
+    assert_eq!(reopened(), expected, "and after it");
+    assert_eq!(world.epoch().map(Epoch::get), Some(6));
+    patch(11);
+    let kept: Vec<u64> = publisher.history().expect("a turn").iter().map(|kept| kept.epoch).collect();
+    assert_eq!(kept.last(), Some(&11), "{kept:?}");
+    publisher.rollback(Epoch::new(10).expect("above 0"), UnixMs(7)).expect("it is kept");
+    // A full table meanwhile: the fold is nobody's.
+    folding.write(&table).expect("written");
+    publisher.begin().expect("nobody else writes").store.finish_folding(&folding).expect("left alone");
+    assert_eq!(files(dir.path(), "tmp"), 0);
+    assert_eq!(epoch(&publisher), Some(10));
 }

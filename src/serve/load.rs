@@ -6,11 +6,12 @@
 
 use crate::config::{self, Config};
 use crate::control::Auth;
-use crate::geo::{CountryPoints, Geography};
+use crate::geo::Geography;
 use crate::health;
 use crate::problem::Problem;
 use crate::publish::Rules;
-use crate::serve::Layout;
+use crate::publish::cache::Cache;
+use crate::serve::{Layout, places};
 use crate::snapshot;
 use crate::table::Limits;
 use crate::units::BasisPoints;
@@ -35,19 +36,19 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads what `config` points at.
+    /// Reads what `config` points at; `cache` keeps what need not be made again.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(config: &Config) -> Result<Self, Vec<Problem>> {
+    pub fn read(config: &Config, cache: &Cache) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (geography, warnings) = keep(&mut problems, geography(config));
+        let (geography, warnings) = keep(&mut problems, places::geography(config, cache));
         let zones = keep(&mut problems, zones(config));
         let auth = keep(&mut problems, auth(config));
         if !problems.is_empty() {
             return Err(problems);
         }
-        let geography = Arc::new(geography.unwrap_or_else(Geography::empty));
+        let geography = geography.unwrap_or_else(|| Arc::new(Geography::empty()));
         Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, warnings })
     }
 }
@@ -89,45 +90,6 @@ pub fn rules(config: &Config) -> Rules {
         },
         workers: Layout::of(config).threads(),
     }
-}
-
-/// Reads the GeoIP files and the country points; without files there is no geography.
-///
-/// # Errors
-/// Of all files.
-pub fn geography(config: &Config) -> Result<(Option<Geography>, Vec<Problem>), Vec<Problem>> {
-    let geoip = &config.geoip;
-    let mut problems = Vec::new();
-    let files: Vec<(String, Vec<u8>)> = geoip
-        .files
-        .iter()
-        .filter_map(|file| {
-            let path = config.resolve(file);
-            let bytes =
-                fs::read(&path).map_err(|error| problems.push(unreadable("geoip.files", &path, &error)));
-            Some((path.display().to_string(), bytes.ok()?))
-        })
-        .collect();
-    let points = match geoip.country_points.as_deref().map(|file| config.resolve(file)) {
-        None => Some(CountryPoints::built_in()),
-        Some(path) => match fs::read_to_string(&path) {
-            Err(error) => {
-                problems.push(unreadable("geoip.country_points", &path, &error));
-                None
-            }
-            Ok(text) => CountryPoints::parse(&text)
-                .map_err(|found| {
-                    let file = path.display().to_string();
-                    problems.extend(found.into_iter().map(|problem| problem.in_file(&file)));
-                })
-                .ok(),
-        },
-    };
-    let Some(points) = points.filter(|_| problems.is_empty()) else { return Err(problems) };
-    if files.is_empty() {
-        return Ok((None, Vec::new()));
-    }
-    Geography::read(&files, &points).map(|(geography, warnings)| (Some(geography), warnings))
 }
 
 /// Builds the zones, with their records' files.
@@ -201,6 +163,6 @@ pub fn auth(config: &Config) -> Result<Auth, Vec<Problem>> {
 }
 
 /// A file that cannot be read.
-fn unreadable(key: &str, path: &Path, error: &std::io::Error) -> Problem {
+pub(super) fn unreadable(key: &str, path: &Path, error: &std::io::Error) -> Problem {
     Problem::at(0, key, error, "a file that can be read").in_file(path.display().to_string())
 }

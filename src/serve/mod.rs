@@ -28,8 +28,10 @@ pub mod http;
 mod http1;
 pub mod life;
 pub mod load;
+pub mod memory;
 pub mod meters;
 pub mod node;
+pub mod places;
 pub mod run;
 mod streams;
 #[allow(unsafe_code)]

@@ -11,11 +11,13 @@ use crate::distribution::file::TableFile;
 use crate::geo::Geography;
 use crate::http;
 use crate::problem::Problem;
+use crate::publish::cache::Cache;
 use crate::publish::store::{Recovered, Store};
 use crate::publish::{Publisher, PushReport, Refusal};
 use crate::serve::desk::Desks;
 use crate::serve::life::Life;
 use crate::serve::load::Loaded;
+use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
 use crate::serve::{Layout, Parts, Server, StartError};
@@ -84,10 +86,11 @@ pub fn read_config(file: &Path) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// When anything is wrong; then nothing runs.
 pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores), Failure> {
+    memory::give_back_large();
     // GeoIP and the last table are both large: a restart is quicker when they are read side by side.
     let (loaded, state) = thread::scope(|scope| {
         let state = scope.spawn(|| open_state(&config));
-        (Loaded::read(&config), state.join())
+        (Loaded::read(&config, &cache_of(&config)), state.join())
     });
     let loaded = loaded.map_err(Failure::Invalid)?;
     for warning in loaded.warnings.iter().take(LOGGED_MAX) {
@@ -153,8 +156,9 @@ impl Node {
         }
     }
 
-    /// Looks at the table file.
+    /// Looks at the table file, and keeps the state directory quick to read.
     fn watch(&self, now: UnixMs) {
+        self.publisher.fold();
         if let Some(table) = locked(&self.table).as_mut() {
             // It logs what came of it.
             table.poll(&self.publisher, now);
@@ -163,8 +167,8 @@ impl Node {
 
     /// Reads the config and what it points at again (SIGHUP).
     fn reload(&self, now: UnixMs) {
-        let read =
-            read_config(&self.file).and_then(|config| Loaded::read(&config).map(|loaded| (config, loaded)));
+        let read = read_config(&self.file)
+            .and_then(|config| Loaded::read(&config, &cache_of(&config)).map(|loaded| (config, loaded)));
         let (config, loaded) = match read {
             Ok(read) => read,
             Err(problems) => {
@@ -227,7 +231,7 @@ impl Node {
     /// Those of the publisher, and of the files.
     fn reload_data(&self, force: bool, now: UnixMs) -> Result<PushReport, Refusal> {
         let config = locked(&self.config).clone();
-        let loaded = Loaded::read(&config).map_err(Refusal::Invalid)?;
+        let loaded = Loaded::read(&config, &cache_of(&config)).map_err(Refusal::Invalid)?;
         let report = self.reload_geography(loaded.geography, force, now)?;
         match (locked(&self.table).as_mut(), report) {
             (Some(table), _) => table.reload(&self.publisher, force, now),
@@ -269,6 +273,11 @@ fn open_state(config: &Config) -> Result<(Store, Recovered), Failure> {
     let path = config.resolve(&config.table.state_dir);
     let keep = config.table.keep as usize;
     Store::open(&path, keep).map_err(|source| Failure::State { path, source })
+}
+
+/// What the state directory keeps of GeoIP.
+fn cache_of(config: &Config) -> Cache {
+    Cache::of(&config.resolve(&config.table.state_dir))
 }
 
 /// A publisher with what the state directory holds.
@@ -470,7 +479,7 @@ state_dir = "state"
             + "[geoip]\nfiles = [\"no.mmdb\"]\n";
         fs::write(&file, text).expect("written");
         let config = read_config(&file).expect("valid by itself");
-        let problems = Loaded::read(&config).expect_err("files that are not there");
+        let problems = Loaded::read(&config, &Cache::none()).expect_err("files that are not there");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.to_string()).collect();
         assert_eq!(keys, ["geoip.files", "dns.zone.records"]);
     }

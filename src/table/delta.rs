@@ -283,12 +283,36 @@ impl<B: Bits> Merging<'_, B> {
     }
 }
 
+/// What a merge brings: a set, unless it would be the same, and the prefixes that changed.
+type Merged<B> = (Option<RouteSet<B>>, Vec<Block<B>>);
+
+/// Merges `edits` that add and remove no prefix: only where prefixes lead is copied. `None` when they
+/// do more than that.
+fn redirect<B: Bits>(base: &RouteSet<B>, edits: &[Edit<B>], went: Option<&[ViaId]>) -> Option<Merged<B>> {
+    let place = |&(block, via): &Edit<B>| Some((block, base.position(block)?, via?));
+    let places: Vec<(Block<B>, u32, ViaId)> = edits.iter().map(place).collect::<Option<_>>()?;
+    let now = |via: ViaId| went.map_or(via, |went| went[via.index()]);
+    let moved = places.into_iter().filter(|&(_, at, via)| now(base.via(at)) != via);
+    let moved: Vec<(Block<B>, u32, ViaId)> = moved.collect();
+    let changed: Vec<Block<B>> = moved.iter().map(|(block, ..)| *block).collect();
+    if changed.is_empty() && went.is_none() {
+        return Some((None, changed));
+    }
+    let mut vias = base.columns().2.to_vec();
+    if went.is_some() {
+        vias.iter_mut().for_each(|via| *via = now(*via));
+    }
+    for (_, at, via) in moved {
+        vias[at as usize] = via;
+    }
+    Some((Some(base.leading_to(vias)), changed))
+}
+
 /// Merges `edits` into `base`; no set when it would be the same. Also the prefixes that changed.
-fn merge<B: Bits>(
-    base: &RouteSet<B>,
-    edits: &[Edit<B>],
-    went: Option<&[ViaId]>,
-) -> (Option<RouteSet<B>>, Vec<Block<B>>) {
+fn merge<B: Bits>(base: &RouteSet<B>, edits: &[Edit<B>], went: Option<&[ViaId]>) -> Merged<B> {
+    if let Some(done) = redirect(base, edits, went) {
+        return done;
+    }
     let mut changed = Vec::new();
     let room = if edits.is_empty() && went.is_none() { 0 } else { base.len() + edits.len() };
     let mut new = Merging {
@@ -326,7 +350,7 @@ fn merge<B: Bits>(
 mod tests {
     use super::*;
     use crate::table::read::tests::{SMALL, canonical_of, table};
-    use crate::table::{artefact, diff};
+    use crate::table::{artefact, diff, diff_after};
     use std::collections::BTreeSet;
 
     /// The first line of a delta on [`SMALL`].
@@ -573,6 +597,9 @@ mod tests {
             let changes = diff(Some(&base), &full);
             let changed = changes.prefixes_added + changes.prefixes_withdrawn + changes.prefixes_changed;
             assert_eq!((delta.routes.v4.len() + delta.routes.v6.len()) as u64, changed);
+            assert_eq!(diff_after(&base, &delta.read.table, &delta.routes), changes);
+            let sets = (&full.routes().v4, &delta.read.table.routes().v4);
+            assert_eq!(sets.0.covered(), sets.1.covered());
             base = delta.read.table;
         }
     }

@@ -4,9 +4,10 @@
 //! move is not known here; the snapshot layer asks [`covered_space`] for what to look at. Layer 3.
 
 use super::Table;
+use super::delta::DeltaRoutes;
 use super::routes::{Candidate, RouteSet, ViaId};
 use crate::fleet::{ClusterId, Fleet, Service};
-use crate::prefix::Bits;
+use crate::prefix::{Bits, Block};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -73,6 +74,27 @@ pub fn diff(old: Option<&Table>, new: &Table) -> TableDiff {
         diff_routes(&old.routes().v6, &new.routes().v6, &mut same, &mut diff);
     }
     diff
+}
+
+/// The same for a `new` that a delta made of `old` by `changes`: looks at nothing else of the routes.
+pub fn diff_after(old: &Table, new: &Table, changes: &DeltaRoutes) -> TableDiff {
+    let mut diff = TableDiff { prefixes_before: old.routes().len() as u64, ..TableDiff::default() };
+    diff_fleets(old.fleet(), new.fleet(), &mut diff);
+    count_changes(&old.routes().v4, &new.routes().v4, &changes.v4, &mut diff);
+    count_changes(&old.routes().v6, &new.routes().v6, &changes.v6, &mut diff);
+    diff
+}
+
+/// Counts what became of the prefixes that `changed`.
+fn count_changes<B: Bits>(old: &RouteSet<B>, new: &RouteSet<B>, changed: &[Block<B>], diff: &mut TableDiff) {
+    for &block in changed {
+        match (old.position(block), new.position(block)) {
+            (None, Some(_)) => diff.prefixes_added += 1,
+            (Some(_), None) => diff.prefixes_withdrawn += 1,
+            (Some(_), Some(_)) => diff.prefixes_changed += 1,
+            (None, None) => {}
+        }
+    }
 }
 
 /// Compares clusters, appliances and services.
@@ -177,16 +199,8 @@ fn diff_routes<B: Bits>(old: &RouteSet<B>, new: &RouteSet<B>, same: &mut SameVia
 }
 
 /// The union of a set's prefixes as sorted ranges (first and last address) that do not touch.
-pub fn covered_space<B: Bits>(set: &RouteSet<B>) -> Vec<(B, B)> {
-    let mut ranges: Vec<(B, B)> = Vec::new();
-    for at in (0..set.len() as u32).filter(|&at| set.parent(at).is_none()) {
-        let block = set.block(at);
-        match ranges.last_mut() {
-            Some((_, last)) if last.next() == Some(block.first()) => *last = block.last(),
-            _ => ranges.push((block.first(), block.last())),
-        }
-    }
-    ranges
+pub fn covered_space<B: Bits>(set: &RouteSet<B>) -> impl Iterator<Item = (B, B)> + '_ {
+    set.covered().iter().copied()
 }
 
 /// Names in `old` that are not in `new`, for messages; sorted.
@@ -282,7 +296,7 @@ mod tests {
             })
             .collect();
         let table = table(&format!("{}{text}", SMALL.replace("0.0.0.0/0", "255.255.0.0/16")));
-        let v4 = covered_space(&table.routes().v4);
+        let v4: Vec<(u32, u32)> = covered_space(&table.routes().v4).collect();
         let net = |a: u32| a << 24;
         let expected = [
             (net(10), net(11) - 1),
@@ -291,6 +305,6 @@ mod tests {
             (net(255), u32::MAX),
         ];
         assert_eq!(v4, expected);
-        assert_eq!(covered_space(&table.routes().v6).len(), 1);
+        assert_eq!(covered_space(&table.routes().v6).count(), 1);
     }
 }

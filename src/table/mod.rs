@@ -35,7 +35,7 @@ use crate::units::Epoch;
 use std::sync::{Arc, OnceLock};
 
 pub use delta::{Delta, DeltaError, DeltaRoutes, read_delta};
-pub use diff::{TableDiff, appliances_withdrawn, covered_space, diff};
+pub use diff::{TableDiff, appliances_withdrawn, covered_space, diff, diff_after};
 pub use draft::{APPLIANCES_MAX, CLUSTERS_MAX, SERVICES_MAX, SITES_MAX};
 pub use findings::{Ignored, PROBLEMS_MAX};
 pub use guard::{GuardHit, Limits, Moved, guard};

@@ -11,6 +11,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use std::hash::BuildHasher;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 /// BGP ORIGIN (RFC 4271 section 5.1.1), best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -138,15 +139,25 @@ impl ViaPool {
 /// Routes of one family. Positions in it are `u32` and mean nothing in another set.
 #[derive(Debug, Clone)]
 pub struct RouteSet<B> {
+    shape: Arc<Shape<B>>,
+    vias: Vec<ViaId>,
+}
+
+/// Which prefixes there are: shared by sets that differ in where they lead only.
+#[derive(Debug)]
+struct Shape<B> {
     firsts: Vec<B>,
     lens: Vec<u8>,
-    vias: Vec<ViaId>,
     parents: Vec<u32>,
+    /// Their union, as first and last addresses; worked out when first asked for.
+    covered: OnceLock<Box<[(B, B)]>>,
 }
 
 impl<B> Default for RouteSet<B> {
     fn default() -> Self {
-        Self { firsts: Vec::new(), lens: Vec::new(), vias: Vec::new(), parents: Vec::new() }
+        let shape =
+            Shape { firsts: Vec::new(), lens: Vec::new(), parents: Vec::new(), covered: OnceLock::new() };
+        Self { shape: Arc::new(shape), vias: Vec::new() }
     }
 }
 
@@ -192,27 +203,48 @@ impl<B: Bits> RouteSet<B> {
             parents.push(around.last().map_or(Self::NONE, |&(_, at)| at));
             around.push((block, at));
         }
-        Some(Self { firsts, lens, vias, parents })
+        Some(Self { shape: Arc::new(Shape { firsts, lens, parents, covered: OnceLock::new() }), vias })
     }
 
     /// First addresses, prefix lengths, and where the routes lead, in order.
     pub(super) fn columns(&self) -> (&[B], &[u8], &[ViaId]) {
-        (&self.firsts, &self.lens, &self.vias)
+        (&self.shape.firsts, &self.shape.lens, &self.vias)
+    }
+
+    /// The same prefixes, leading to `vias`, which are as many.
+    pub(super) fn leading_to(&self, vias: Vec<ViaId>) -> Self {
+        assert_eq!(vias.len(), self.len(), "one for each prefix");
+        Self { shape: Arc::clone(&self.shape), vias }
+    }
+
+    /// The union of the prefixes as sorted ranges (first and last address) that do not touch.
+    pub fn covered(&self) -> &[(B, B)] {
+        self.shape.covered.get_or_init(|| {
+            let mut ranges: Vec<(B, B)> = Vec::new();
+            for at in (0..self.len() as u32).filter(|&at| self.parent(at).is_none()) {
+                let block = self.block(at);
+                match ranges.last_mut() {
+                    Some((_, last)) if last.next() == Some(block.first()) => *last = block.last(),
+                    _ => ranges.push((block.first(), block.last())),
+                }
+            }
+            ranges.into()
+        })
     }
 
     /// Number of routes.
     pub fn len(&self) -> usize {
-        self.firsts.len()
+        self.shape.firsts.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.firsts.is_empty()
+        self.shape.firsts.is_empty()
     }
 
     /// The prefix of the route at `at`.
     pub fn block(&self, at: u32) -> Block<B> {
-        Block::around(self.firsts[at as usize], self.lens[at as usize])
+        Block::around(self.shape.firsts[at as usize], self.shape.lens[at as usize])
     }
 
     /// Where the route at `at` leads.
@@ -222,7 +254,7 @@ impl<B: Bits> RouteSet<B> {
 
     /// The nearest route around the one at `at`.
     pub fn parent(&self, at: u32) -> Option<u32> {
-        let parent = self.parents[at as usize];
+        let parent = self.shape.parents[at as usize];
         (parent != Self::NONE).then_some(parent)
     }
 
@@ -233,7 +265,7 @@ impl<B: Bits> RouteSet<B> {
 
     /// Position of the first route that begins at or after `addr`.
     pub fn first_from(&self, addr: B) -> u32 {
-        self.firsts.partition_point(|&first| first < addr) as u32
+        self.shape.firsts.partition_point(|&first| first < addr) as u32
     }
 
     /// Positions of the routes whose blocks lie in `block`, itself included.
@@ -245,7 +277,10 @@ impl<B: Bits> RouteSet<B> {
     /// Position of the first route that sorts at or after `block`.
     pub fn lower_bound(&self, block: Block<B>) -> u32 {
         let mut low = self.first_from(block.first()) as usize;
-        while low < self.len() && self.firsts[low] == block.first() && self.lens[low] < block.len() {
+        while low < self.len()
+            && self.shape.firsts[low] == block.first()
+            && self.shape.lens[low] < block.len()
+        {
             low += 1;
         }
         low as u32

@@ -524,7 +524,7 @@ pub fn mmdb(octets: &[u8]) {
         Err(problems) => return assert_eq!(problems.len(), 1, "one file, one problem"),
     };
     assert!(warnings.len() <= 1, "a database that knows no place is refused");
-    assert_eq!(*geography.location(Default::default()), Location::UNKNOWN);
+    assert_eq!(geography.location(Default::default()), Location::UNKNOWN);
     let starts = geography.v4.iter().map(|(first, _)| IpAddr::V4(first.into()));
     let starts = starts.chain(geography.v6.iter().map(|(first, _)| IpAddr::V6(first.into())));
     for addr in starts.take(4096) {
