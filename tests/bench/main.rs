@@ -11,6 +11,7 @@ mod cpu_time;
 mod instructions;
 #[path = "../harness/internet.rs"]
 mod internet;
+mod mix;
 
 use internet::Internet;
 use std::sync::Arc;
