@@ -53,13 +53,13 @@ pub enum Goal {
 /// A server in a contest, and what came of it.
 pub struct Entry<'a> {
     /// Who.
-    pub server: &'a Server,
+    server: &'a Server,
     /// Its generator.
-    pub load: Box<dyn Load + 'a>,
+    load: Box<dyn Load + 'a>,
     /// What is asked of it.
-    pub goal: Goal,
+    goal: Goal,
     /// Whether it runs on the generator's processor too: never undisturbed, and of no use for latency.
-    pub is_sharing: bool,
+    is_sharing: bool,
     samples: Vec<Sample>,
     to_limit: Vec<f64>,
     to_steerd: Vec<f64>,
@@ -92,6 +92,12 @@ impl<'a> Entry<'a> {
             latencies: Vec::new(),
             counts: Seen::default(),
         }
+    }
+
+    /// The same, on the generator's processor too.
+    pub fn sharing(mut self) -> Self {
+        self.is_sharing = true;
+        self
     }
 
     /// Asks as much as it can do.

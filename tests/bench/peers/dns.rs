@@ -10,7 +10,6 @@ use crate::contest::{Entry, Goal, Load, insist, play, report};
 use crate::dns_load::{DnsLoad, Pace, Queries};
 use crate::peers;
 use crate::server::Server;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Appliances a cluster in further rows; the main one has one.
@@ -22,8 +21,8 @@ const ANSWERS_MAX: usize = 2;
 /// Queries under way at full load: what the smallest receive buffer among the servers holds.
 const WINDOW: usize = 128;
 
-/// Queries a second at steady load.
-const QPS: u64 = 20_000;
+/// Queries a second at steady load, and in a smoke run, which is to lose nothing on any machine.
+const QPS: [u64; 2] = [20_000, 2_000];
 
 /// Sockets that ask several workers, and queries under way on each.
 const SPREAD: (usize, usize) = (8, 32);
@@ -31,17 +30,11 @@ const SPREAD: (usize, usize) = (8, 32);
 /// One answer in so many is checked.
 const CHECK_ONE_IN: u64 = 16;
 
-/// A generator and the queries it keeps under way on a socket.
+/// A generator, the queries it keeps under way on a socket, and its steady rate.
 struct Target<'a> {
     load: DnsLoad<'a>,
     window: usize,
-}
-
-impl<'a> Target<'a> {
-    /// One that asks on one socket.
-    fn new(server: SocketAddr, queries: &'a Queries, check: impl Check + 'a) -> Self {
-        Self { load: DnsLoad::new(server, 1, queries, check, CHECK_ONE_IN), window: WINDOW }
-    }
+    qps: u64,
 }
 
 impl Load for Target<'_> {
@@ -50,12 +43,24 @@ impl Load for Target<'_> {
     }
 
     fn steady(&mut self, time: Duration) -> Seen {
-        self.load.run(Pace::Open { qps: QPS, is_sleeping: false }, time)
+        self.load.run(Pace::Open { qps: self.qps, is_sleeping: false }, time)
     }
 
     fn drain(&mut self) -> Seen {
         self.load.drain()
     }
+}
+
+/// A server that is asked on one socket.
+fn one<'a>(
+    server: &'a Server,
+    queries: &'a Queries,
+    check: impl Check + 'a,
+    qps: u64,
+    goal: Goal,
+) -> Entry<'a> {
+    let load = DnsLoad::new(server.dns, 1, queries, check, CHECK_ONE_IN);
+    Entry::new(server, Target { load, window: WINDOW, qps }, goal)
 }
 
 /// Measures and prints.
@@ -76,25 +81,25 @@ pub fn run(options: &Options) {
     let two = Server::steerd("steerd, 2 workers", full, (2, 1), &dir.join("steerd-two"), processors);
 
     let (all, some) = (Queries::new(&full.clients), Queries::new(&sampled.clients));
+    let qps = QPS[usize::from(options.is_smoke)];
     let clusters = |count| Clusters { right: full.clusters_by_subnet(1), count };
     let mut entries = vec![
-        Entry::new(&limit, Target::new(limit.dns, &all, Anything), Goal::None),
-        Entry::new(&steerd, Target::new(steerd.dns, &all, clusters(1)), Goal::Limit(1.10)),
+        one(&limit, &all, Anything, qps, Goal::None),
+        one(&steerd, &all, clusters(1), qps, Goal::Limit(1.10)),
     ];
     for (recipe, server) in &peers {
         let right = sampled.clusters_by_subnet(1).into_iter().map(recipe.fold).collect();
         let check = Clusters { right, count: 1 };
-        entries.push(Entry::new(server, Target::new(server.dns, &some, check), Goal::Peer(recipe.goal)));
+        entries.push(one(server, &some, check, qps, Goal::Peer(recipe.goal)));
     }
-    entries.push(Entry::new(&hickory, Target::new(hickory.dns, &all, Anything), Goal::Peer(0.52)));
+    entries.push(one(&hickory, &all, Anything, qps, Goal::Peer(0.52)));
     for (size, server) in &sized {
         let check = clusters(ANSWERS_MAX.min(*size));
-        entries.push(Entry::new(server, Target::new(server.dns, &all, check), Goal::Variant(1.1)));
+        entries.push(one(server, &all, check, qps, Goal::Variant(1.1)));
     }
-    let spread = DnsLoad::new(two.dns, SPREAD.0, &all, clusters(1), CHECK_ONE_IN);
-    let mut entry = Entry::new(&two, Target { load: spread, window: SPREAD.1 }, Goal::Variant(1.1));
-    entry.is_sharing = true;
-    entries.push(entry);
+    let load = DnsLoad::new(two.dns, SPREAD.0, &all, clusters(1), CHECK_ONE_IN);
+    let target = Target { load, window: SPREAD.1, qps };
+    entries.push(Entry::new(&two, target, Goal::Variant(1.1)).sharing());
 
     play(&mut entries, &options.plan);
     report(

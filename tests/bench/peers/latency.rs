@@ -51,3 +51,19 @@ fn lowest(bucket: u64) -> u64 {
         doublings => (STEPS + bucket % STEPS) << (doublings - 1),
     }
 }
+
+/// Holds the histogram to sorted times: no test harness runs in a bench.
+///
+/// # Panics
+/// When a percentile is too low, or too high by more than a bucket.
+pub fn check() {
+    let times: Vec<u64> = (0..40_000_u64).map(|n| n * n).collect();
+    let mut histogram = Histogram::default();
+    times.iter().for_each(|&ns| histogram.add(ns));
+    for share in [0.001, 0.5, 0.99, 0.999, 1.0] {
+        let right = times[(times.len() as f64 * share).ceil() as usize - 1];
+        let found = histogram.percentile(share).as_nanos() as u64;
+        assert!(found >= right && found <= right + right / STEPS + 1, "{share}: {found} for {right}");
+    }
+    assert_eq!(Histogram::default().percentile(0.99), Duration::ZERO);
+}

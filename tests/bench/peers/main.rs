@@ -109,6 +109,11 @@ fn main() {
 
     let processors = Processors::find();
     system::pin(&[processors.generator]);
+    stats::check();
+    latency::check();
+    if is_smoke {
+        println!("smoke: a toy table and no time; answers count, figures do not");
+    }
     let (full, sampled) = World::both(if is_smoke { SMOKE_STEP } else { 1 });
     let plan = if is_smoke {
         let (sample, warm_up) = (Duration::from_millis(100), Duration::from_millis(20));

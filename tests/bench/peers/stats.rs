@@ -35,3 +35,16 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted.sort_by(f64::total_cmp);
     sorted
 }
+
+/// Holds the above to known values: no test harness runs in a bench.
+///
+/// # Panics
+/// When one differs.
+pub fn check() {
+    let to = |count: u32| (1..=count).map(f64::from).collect::<Vec<_>>();
+    assert!(median(&[]).is_nan() && interval(&[]).0.is_nan());
+    assert_eq!((median(&to(1)), median(&to(4)), median(&to(9))), (1.0, 2.5, 5.0));
+    // From tables of the binomial: two of nine and five of twenty may be beyond.
+    let ends = [1, 5, 9, 20].map(|count| interval(&to(count)));
+    assert_eq!(ends, [(1.0, 1.0), (1.0, 5.0), (2.0, 8.0), (6.0, 15.0)]);
+}

@@ -29,6 +29,9 @@ const QPS: u64 = 20_000;
 /// Requests a second.
 const RPS: u64 = 5_000;
 
+/// How many times slower a smoke run is, which is to lose nothing on any machine.
+const SLOWER: u64 = 10;
+
 /// Appliances a cluster: one more than an answer has, so that health shows.
 const SIZE: usize = 3;
 
@@ -62,6 +65,8 @@ struct Phases {
     quiet: Duration,
     /// After it.
     after: Duration,
+    /// What the rates are divided by.
+    slower: u64,
 }
 
 /// Clients that ask at a steady rate.
@@ -70,18 +75,24 @@ trait Clients {
     fn ask_while(&mut self, goes_on: &mut dyn FnMut(Duration) -> bool) -> Seen;
 }
 
-impl Clients for DnsLoad<'_> {
+/// A generator and its rate a second.
+struct Asking<L> {
+    load: L,
+    rate: u64,
+}
+
+impl Clients for Asking<DnsLoad<'_>> {
     fn ask_while(&mut self, goes_on: &mut dyn FnMut(Duration) -> bool) -> Seen {
-        let mut seen = self.run_while(Pace::Open { qps: QPS, is_sleeping: true }, goes_on);
-        seen.count(&self.drain());
+        let mut seen = self.load.run_while(Pace::Open { qps: self.rate, is_sleeping: true }, goes_on);
+        seen.count(&self.load.drain());
         seen
     }
 }
 
-impl Clients for HttpLoad<'_> {
+impl Clients for Asking<HttpLoad<'_>> {
     fn ask_while(&mut self, goes_on: &mut dyn FnMut(Duration) -> bool) -> Seen {
-        let mut seen = self.run_while(Some(RPS), goes_on);
-        seen.count(&self.drain());
+        let mut seen = self.load.run_while(Some(self.rate), goes_on);
+        seen.count(&self.load.drain());
         seen
     }
 }
@@ -140,7 +151,9 @@ fn under_queries(
     let change = Change::default();
     let check = Moving { old: tables[0], new: tables[1], change: &change };
     let at = server.dns;
-    under_load(phases, &change, move || DnsLoad::new(at, 1, queries, check, 1), push)
+    let rate = QPS / phases.slower;
+    let start = move || Asking { load: DnsLoad::new(at, 1, queries, check, 1), rate };
+    under_load(phases, &change, start, push)
 }
 
 /// The same over HTTP.
@@ -154,7 +167,9 @@ fn under_requests(
     let change = Change::default();
     let check = Moving { old: tables[0], new: tables[1], change: &change };
     let at = server.http;
-    under_load(phases, &change, move || HttpLoad::new(at, requests, check, false), push)
+    let rate = RPS / phases.slower;
+    let start = move || Asking { load: HttpLoad::new(at, requests, check, false), rate };
+    under_load(phases, &change, start, push)
 }
 
 /// Milliseconds.
@@ -203,9 +218,9 @@ const HEAD: [&str; 12] = [
 /// Measures and prints.
 pub fn run(options: &Options) {
     let phases = if options.is_smoke {
-        Phases { quiet: Duration::from_millis(200), after: Duration::from_millis(50) }
+        Phases { quiet: Duration::from_millis(200), after: Duration::from_millis(50), slower: SLOWER }
     } else {
-        Phases { quiet: Duration::from_secs(3), after: Duration::from_secs(1) }
+        Phases { quiet: Duration::from_secs(3), after: Duration::from_secs(1), slower: 1 }
     };
     println!("\nA new table under load: {QPS} queries or {RPS} requests a second");
     let mut table = Table::new(&HEAD);
