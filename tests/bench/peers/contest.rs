@@ -2,7 +2,9 @@
 //! be divided by, and what else goes on in the machine falls on all three.
 //!
 //! A round counts when server and generator had nine tenths of the processor time they could use;
-//! others are repeated a few times and left out. Ratios are medians of the rounds' own ratios.
+//! others are repeated a few times and left out. Where a machine never gives one, the disturbed rounds
+//! are what there is: they are printed, their verdicts in parentheses. Ratios are medians of the
+//! rounds' own ratios.
 
 use crate::check::Seen;
 use crate::process::{self, Usage};
@@ -60,12 +62,19 @@ pub struct Entry<'a> {
     goal: Goal,
     /// Whether it runs on the generator's processor too: never undisturbed, and of no use for latency.
     is_sharing: bool,
+    /// Of undisturbed rounds, and of disturbed ones.
+    records: [Record; 2],
+    counts: Seen,
+}
+
+/// What came of the rounds of one kind.
+#[derive(Default)]
+struct Record {
     samples: Vec<Sample>,
     to_limit: Vec<f64>,
     to_steerd: Vec<f64>,
-    tried: usize,
+    /// Of steady runs: the median, the 99th and the 99.9th percentile, microseconds.
     latencies: Vec<[f64; 3]>,
-    counts: Seen,
 }
 
 /// One sample at full load.
@@ -85,11 +94,7 @@ impl<'a> Entry<'a> {
             load: Box::new(load),
             goal,
             is_sharing: false,
-            samples: Vec::new(),
-            to_limit: Vec::new(),
-            to_steerd: Vec::new(),
-            tried: 0,
-            latencies: Vec::new(),
+            records: Default::default(),
             counts: Seen::default(),
         }
     }
@@ -110,7 +115,6 @@ impl<'a> Entry<'a> {
         self.counts.count(&seen);
         let left = self.load.drain();
         self.counts.count(&left);
-        self.tried += 1;
         Sample {
             cpu_ns: usage.run_ns as f64 / seen.answered.max(1) as f64,
             per_second: seen.answered as f64 / seen.elapsed.as_secs_f64(),
@@ -130,35 +134,52 @@ impl<'a> Entry<'a> {
         let left = self.load.drain();
         self.counts.count(&left);
         let is_clean = plan.takes_all || usage.is_clean() && seen.usage.is_clean();
-        if is_clean {
-            let us = |share| seen.latency.percentile(share).as_nanos() as f64 / 1e3;
-            self.latencies.push([us(0.5), us(0.99), us(0.999)]);
-        }
+        let us = |share| seen.latency.percentile(share).as_nanos() as f64 / 1e3;
+        self.records[usize::from(!is_clean)].latencies.push([us(0.5), us(0.99), us(0.999)]);
         is_clean
+    }
+
+    /// The rounds that its figures are of: undisturbed ones where there are any.
+    fn record(&self) -> &Record {
+        &self.records[usize::from(self.is_disturbed())]
+    }
+
+    /// Whether no round was undisturbed.
+    fn is_disturbed(&self) -> bool {
+        self.records[0].samples.is_empty()
+    }
+
+    /// A goal against what was found.
+    fn verdict(&self, found: f64, goal: f64) -> String {
+        let verdict = verdict(found, goal);
+        if self.is_disturbed() { format!("({verdict})") } else { verdict.to_owned() }
     }
 
     /// Nanoseconds in its own code an answer: scheduler ticks are few in a round, so the share is that
     /// of all rounds.
     fn user_ns(&self) -> f64 {
-        let user: u64 = self.samples.iter().map(|sample| sample.usage.user_ticks).sum();
-        let system: u64 = self.samples.iter().map(|sample| sample.usage.system_ticks).sum();
+        let samples = &self.record().samples;
+        let user: u64 = samples.iter().map(|sample| sample.usage.user_ticks).sum();
+        let system: u64 = samples.iter().map(|sample| sample.usage.system_ticks).sum();
         self.cpu_ns() * user as f64 / (user + system) as f64
     }
 
     /// How its time in its own code compares with a goal.
     pub fn user_goal(&self, goal_ns: f64) -> String {
         let found = self.user_ns();
-        format!("{} ns an answer, at most {goal_ns}: {}", number(found, 0), verdict(found, goal_ns))
+        format!("{} ns an answer, at most {goal_ns}: {}", number(found, 0), self.verdict(found, goal_ns))
     }
 
     /// Nanoseconds of processor time an answer.
     fn cpu_ns(&self) -> f64 {
-        median(&self.samples.iter().map(|sample| sample.cpu_ns).collect::<Vec<_>>())
+        median(&self.record().samples.iter().map(|sample| sample.cpu_ns).collect::<Vec<_>>())
     }
 
     /// A percentile of latency by round: 0 the median, 1 the 99th, 2 the 99.9th.
     fn latency(&self, which: usize) -> Vec<f64> {
-        self.latencies.iter().map(|latency| latency[which]).collect()
+        let [clean, disturbed] = &self.records;
+        let latencies = if clean.latencies.is_empty() { &disturbed.latencies } else { &clean.latencies };
+        latencies.iter().map(|latency| latency[which]).collect()
     }
 }
 
@@ -174,8 +195,9 @@ pub fn play(entries: &mut [Entry], plan: &Plan) {
             for _ in 0..ATTEMPTS {
                 let samples: Vec<(usize, Sample)> =
                     group.iter().map(|&at| (at, entries[at].sample(plan))).collect();
-                if plan.takes_all || samples.iter().all(|(_, sample)| sample.is_clean) {
-                    keep(entries, &samples);
+                let is_clean = plan.takes_all || samples.iter().all(|(_, sample)| sample.is_clean);
+                keep(entries, &samples, is_clean);
+                if is_clean {
                     break;
                 }
             }
@@ -189,14 +211,14 @@ pub fn play(entries: &mut [Entry], plan: &Plan) {
 }
 
 /// Keeps the samples of a round, and their ratios.
-fn keep(entries: &mut [Entry], samples: &[(usize, Sample)]) {
+fn keep(entries: &mut [Entry], samples: &[(usize, Sample)], is_clean: bool) {
     let of = |which: usize| samples.iter().find(|(at, _)| *at == which).map(|(_, sample)| sample.cpu_ns);
     let (Some(limit), Some(steerd)) = (of(0), of(1)) else { return };
     for (at, sample) in samples {
-        let entry = &mut entries[*at];
-        entry.samples.push(*sample);
-        entry.to_limit.push(sample.cpu_ns / limit);
-        entry.to_steerd.push(sample.cpu_ns / steerd);
+        let record = &mut entries[*at].records[usize::from(!is_clean)];
+        record.samples.push(*sample);
+        record.to_limit.push(sample.cpu_ns / limit);
+        record.to_steerd.push(sample.cpu_ns / steerd);
     }
 }
 
@@ -222,19 +244,21 @@ pub fn report(title: &str, unit: &str, entries: &[Entry], plan: &Plan) {
         "wrong/checked",
     ]);
     for entry in entries {
+        let Record { samples, to_limit, to_steerd, .. } = entry.record();
+        let [clean, disturbed] = entry.records.each_ref().map(|record| &record.samples);
         let ratios: Vec<f64> = match entry.goal {
-            Goal::Peer(_) => entry.to_steerd.iter().map(|ratio| 1.0 / ratio).collect(),
+            Goal::Peer(_) => to_steerd.iter().map(|ratio| 1.0 / ratio).collect(),
             _ => Vec::new(),
         };
         let (goal, verdict) = match entry.goal {
-            Goal::None => (String::new(), ""),
-            Goal::Limit(goal) => (format!("limit x {goal}"), verdict(median(&entry.to_limit), goal)),
-            Goal::Peer(goal) => (format!("{goal}"), verdict(median(&ratios), goal)),
-            Goal::Variant(goal) => (format!("steerd x {goal}"), verdict(median(&entry.to_steerd), goal)),
+            Goal::None => (String::new(), String::new()),
+            Goal::Limit(goal) => (format!("limit x {goal}"), entry.verdict(median(to_limit), goal)),
+            Goal::Peer(goal) => (format!("{goal}"), entry.verdict(median(&ratios), goal)),
+            Goal::Variant(goal) => (format!("steerd x {goal}"), entry.verdict(median(to_steerd), goal)),
         };
-        let per_second: Vec<f64> = entry.samples.iter().map(|sample| sample.per_second).collect();
+        let per_second: Vec<f64> = samples.iter().map(|sample| sample.per_second).collect();
         let variant = if let Goal::Variant(_) = entry.goal {
-            ratio(&entry.to_steerd, "steerd x ")
+            ratio(to_steerd, "steerd x ")
         } else {
             ratio(&ratios, "")
         };
@@ -242,14 +266,14 @@ pub fn report(title: &str, unit: &str, entries: &[Entry], plan: &Plan) {
         table.row([
             entry.server.name.clone(),
             entry.server.prefixes.to_string(),
-            format!("{}/{}", entry.samples.len(), entry.tried),
+            format!("{}/{}", clean.len(), clean.len() + disturbed.len()),
             number(median(&per_second), 0),
             number(entry.cpu_ns() / 1e3, 2),
             number(entry.user_ns(), 0),
-            ratio(&entry.to_limit, ""),
+            ratio(to_limit, ""),
             variant,
             goal,
-            verdict.to_owned(),
+            verdict,
             latency(0),
             latency(1),
             latency(2),
@@ -262,9 +286,12 @@ pub fn report(title: &str, unit: &str, entries: &[Entry], plan: &Plan) {
     if let [limit, steerd, ..] = entries {
         latency_goal(limit, steerd);
     }
-    let least = entries.iter().map(|entry| entry.samples.len()).min().unwrap_or(0);
+    let least = entries.iter().map(|entry| entry.records[0].samples.len()).min().unwrap_or(0);
     if least < plan.rounds {
-        println!("  disturbed rounds were left out; some rows have {least} of {} rounds", plan.rounds);
+        println!(
+            "  disturbed rounds were repeated; some rows have {least} clean ones of {} (none: those disturbed are shown)",
+            plan.rounds
+        );
     }
     for entry in entries {
         if let Some(what) = &entry.counts.first_wrong {
@@ -277,22 +304,25 @@ pub fn report(title: &str, unit: &str, entries: &[Entry], plan: &Plan) {
 /// that between rounds.
 fn latency_goal(limit: &Entry, steerd: &Entry) {
     let (theirs, ours) = (limit.latency(1), median(&steerd.latency(1)));
+    if theirs.is_empty() {
+        return;
+    }
     let spread = theirs.iter().copied().fold(0.0, f64::max) - theirs.iter().copied().fold(f64::MAX, f64::min);
     println!(
         "  p99 {ours:.0} us, the limit program's {:.0} us with a spread of {spread:.0}: {}",
         median(&theirs),
-        verdict(ours, median(&theirs) + spread),
+        steerd.verdict(ours, median(&theirs) + spread),
     );
 }
 
 /// Fails where an answer was wrong, nothing was answered, or steerd lost anything.
 pub fn insist(entries: &[Entry]) {
     for entry in entries {
-        let (name, counts) = (&entry.server.name, &entry.counts);
+        let (name, counts, record) = (&entry.server.name, &entry.counts, entry.record());
         assert!(counts.wrong == 0, "{name}: {:?}", counts.first_wrong);
         assert!(counts.answered > 0 && counts.checked > 0, "{name} answered nothing");
         assert!(
-            entry.to_limit.iter().chain(&entry.to_steerd).all(|ratio| ratio.is_finite()),
+            record.to_limit.iter().chain(&record.to_steerd).all(|ratio| ratio.is_finite()),
             "{name}: no ratio"
         );
         assert!(!name.starts_with("steerd") || counts.lost == 0, "{name} lost {}", counts.lost);
