@@ -206,7 +206,7 @@ const HEAD: [&str; 12] = [
     "told ms",
     "first new ms",
     "mixed ms",
-    "stale",
+    "old after told",
     "quiet: silence ms",
     "silence ms",
     "p99 us",
