@@ -5,7 +5,7 @@ export CARGO_TERM_COLOR ?= auto
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench bench-smoke fuzz soak demo golden tools prefixes
+.PHONY: help run build test check bench bench-smoke fuzz soak demo golden tools peers prefixes
 
 help:  ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ run: build  ## build and serve the demo fleet (DNS 5300, HTTP 8080, control 9053
 	$(TARGET)/release/steerd serve --config config/steerd.toml
 
 test: tools prefixes build  ## run all tests, installing the tools they need
-	$(CARGO) bench --locked --bench bench -- --smoke
+	$(CARGO) bench --locked --bench bench --bench peers -- --smoke
 	STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked
 
 check:  ## formatting, lints and documentation, warnings denied
@@ -25,11 +25,12 @@ check:  ## formatting, lints and documentation, warnings denied
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
-bench: build prefixes  ## measure lookups, decisions, answers and builds; prints medians and ratios
+bench: build prefixes peers  ## measure parts, then the whole beside limit programs and other servers; BENCH="--rounds 3 --only dns"
 	$(CARGO) bench --locked --bench bench
+	$(CARGO) bench --locked --bench peers -- $(BENCH)
 
-bench-smoke:  ## the same at toy size, to see that it runs
-	$(CARGO) bench --locked --bench bench -- --smoke
+bench-smoke: tools  ## the same at toy size, to see that it runs and answers are right
+	$(CARGO) bench --locked --bench bench --bench peers -- --smoke
 
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
@@ -45,6 +46,9 @@ golden:  ## rewrite the golden transcripts in tests/golden
 
 tools:
 	@tests/tools.sh
+
+peers:
+	@tests/tools.sh peers
 
 prefixes:
 	@tests/data/prefixes.sh $(TARGET)/prefixes.csv.gz

@@ -1,14 +1,37 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests talk to us with, where the system lets us. A test whose tool
-# is missing fails under CI and says so loudly elsewhere.
+# Installs the programs that the tests talk to us with, where the system lets us; told `peers`, also all
+# the servers that `make bench` compares steerd with. A test whose tool is missing fails under CI and
+# says so loudly elsewhere.
 set -u
+PATH=$PATH:/usr/sbin
 missing=()
-command -v dig >/dev/null || missing+=(bind9-dnsutils)
-command -v kdig >/dev/null || missing+=(knot-dnsutils)
-command -v curl >/dev/null || missing+=(curl)
+# want PROGRAM PACKAGE...: the packages are missing where the program is.
+want() {
+    local program=$1
+    shift
+    command -v "$program" >/dev/null || missing+=("$@")
+}
+want dig bind9-dnsutils
+want kdig knot-dnsutils
+want curl curl
+want gdnsd gdnsd
+want nginx nginx-light
+want haproxy haproxy
+if [ "${1:-}" = peers ]; then
+    want knotd knot knot-module-geoip
+    want pdns_server pdns-server pdns-backend-geoip
+    want h2load nghttp2-client
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+    # A server that is installed here is started by us only: 101 forbids packages to.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
+    fi
+    apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 else
     echo "missing for some tests: ${missing[*]}" >&2
     [ -z "${CI:-}" ]

@@ -30,7 +30,9 @@ pub use status::{Status, Told};
 use crate::geo::Geography;
 use crate::health::{self, Applied, Health};
 use crate::problem::Problem;
-use crate::snapshot::{AnswerTallies, Compiled, Compiler, Dirty, Moved, Settings, Snapshot, moved};
+use crate::snapshot::{
+    AnswerTallies, Compiled, Compiler, Dirty, LISTS_MAX, Moved, Settings, Snapshot, moved,
+};
 use crate::table::journal::Record;
 use crate::table::{self, Delta, DeltaError, DeltaRoutes, GuardHit, Header, Limits, Read, Table, TableDiff};
 use crate::units::{Epoch, UnixMs};
@@ -524,6 +526,9 @@ impl Publisher {
         persist: impl FnOnce(&mut Store, &Table) -> std::io::Result<Option<Epoch>>,
     ) -> Result<PushReport, Refusal> {
         let Candidate { compiled, compiler, diff, moved, compile_ms } = candidate;
+        if !compiled.is_complete() {
+            return Err(too_many_lists());
+        }
         let hits = guards(&writer.rules, world, &diff, &moved);
         let table = Arc::clone(compiled.table());
         let mut report = PushReport {
@@ -740,6 +745,13 @@ impl Candidate {
             if world.is_ready() { moved(world.compiled(), &compiled, dirty) } else { Moved::default() };
         Self { compiled, compiler, diff, moved, compile_ms }
     }
+}
+
+/// The refusal of a table that makes more lists of clusters than a view can number.
+fn too_many_lists() -> Refusal {
+    let found = format!("more than {LISTS_MAX} different lists of clusters for the services of one view");
+    let expected = "fewer: less varied routes, `geoip.candidates` or locations";
+    Refusal::Invalid(vec![Problem::at(0, "table", found, expected)])
 }
 
 /// The guard rails that a change hits.

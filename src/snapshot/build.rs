@@ -89,6 +89,11 @@ impl ViewBuilder {
         self.update(from, Some((last, dirty)))
     }
 
+    /// Whether there were more lists than a table can name.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.maker.is_overfull()
+    }
+
     /// Number of lists made so far, of this and earlier generations.
     pub(super) fn list_count(&self) -> usize {
         self.maker.lists().len()

@@ -5,7 +5,7 @@
 //! longest route first; routes without a cluster on the list are left out), *lists*, and
 //! *identities* (lists that hold the same clusters in the same order, whatever put them there).
 
-use super::view::{Kind, ListId, Lists, Members, Place, ViewSpec};
+use super::view::{Kind, LISTS_MAX, ListId, Lists, Members, Place, ViewSpec};
 use crate::fleet::{ClusterId, Fleet, Serves};
 use crate::geo::{self, Geography, LocationId, Point};
 use crate::policy;
@@ -72,6 +72,8 @@ pub(super) struct ListMaker {
     identity_of: Vec<u32>,
     identities: FxHashMap<Box<[ClusterId]>, u32>,
     lists: Arc<Lists>,
+    /// A list was left out because there are as many as table values can name.
+    is_overfull: bool,
     scratch: Vec<Place>,
 }
 
@@ -106,6 +108,7 @@ impl ListMaker {
             identity_of: vec![IDENTITY_MIN, IDENTITY_MIN],
             identities: FxHashMap::default(),
             lists: Arc::new(Lists::new()),
+            is_overfull: false,
             scratch: Vec::new(),
         }
     }
@@ -123,6 +126,11 @@ impl ListMaker {
     /// All lists made so far.
     pub(super) fn lists(&self) -> Arc<Lists> {
         Arc::clone(&self.lists)
+    }
+
+    /// Whether a list was left out; what was built is not to be served then.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.is_overfull
     }
 
     /// Learns the sets of candidates that the pool has and it does not know yet.
@@ -223,6 +231,10 @@ impl ListMaker {
     fn intern(&mut self, list: &[Place]) -> ListId {
         if let Some(&id) = self.list_ids.get(list) {
             return id;
+        }
+        if self.lists.len() >= LISTS_MAX {
+            self.is_overfull = true;
+            return ListId::TRANSITION;
         }
         let id = Arc::make_mut(&mut self.lists).push(list);
         self.list_ids.insert(list.into(), id);

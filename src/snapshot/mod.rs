@@ -25,7 +25,7 @@ pub use build::Dirty;
 pub use moved::{Moved, moved};
 pub use names::{Named, Names, parent_of, wire_name};
 pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
-pub use view::{Found, Kind, Members, Place, View, ViewSpec};
+pub use view::{Found, Kind, LISTS_MAX, Members, Place, View, ViewSpec};
 
 use crate::fleet::{ApplianceId, ClusterId, Fleet, ServiceId};
 use crate::geo::Geography;
@@ -91,6 +91,7 @@ pub struct Compiled {
     services: Vec<Steered>,
     contenders: Vec<Contender>,
     names: Arc<Names>,
+    is_complete: bool,
 }
 
 impl Compiled {
@@ -102,6 +103,12 @@ impl Compiled {
     /// The geography it was compiled with.
     pub fn geography(&self) -> &Arc<Geography> {
         &self.geography
+    }
+
+    /// Whether it holds every list of clusters that the table makes. It does unless one view needs more
+    /// than [`LISTS_MAX`]; then it is not to be served.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// All views.
@@ -223,7 +230,17 @@ impl Compiler {
             ),
         };
         let views = views.into_iter().map(Arc::new).collect();
-        let compiled = Arc::new(Compiled { table, geography, settings, views, services, contenders, names });
+        let is_complete = !self.builders.iter().any(ViewBuilder::is_overfull);
+        let compiled = Arc::new(Compiled {
+            table,
+            geography,
+            settings,
+            views,
+            services,
+            contenders,
+            names,
+            is_complete,
+        });
         self.last = Some(Arc::clone(&compiled));
         compiled
     }

@@ -66,7 +66,7 @@ impl ListId {
 }
 
 /// Lists of a view, at most: as many as table values can name.
-pub(super) const LISTS_MAX: usize = 1 << (VALUE_BITS - 1);
+pub const LISTS_MAX: usize = 1 << (VALUE_BITS - 1);
 
 /// All lists of a view, end to end.
 #[derive(Debug, Clone)]

@@ -121,8 +121,8 @@ impl<'a> UsualQuery<'a> {
             let rtype = if address_len == 4 { Rtype::A } else { Rtype::AAAA }.0 as u8;
             *record = [0xc0, HEADER_LEN as u8, 0, rtype, 0, 1, x0, x1, x2, x3, 0, address_len as u8];
             match addresses.next()? {
-                IpAddr::V4(v4) => *address.as_mut_array()? = v4.octets(),
-                IpAddr::V6(v6) => *address.as_mut_array()? = v6.octets(),
+                IpAddr::V4(v4) => address.first_chunk_mut().map(|place| *place = v4.octets())?,
+                IpAddr::V6(v6) => address.first_chunk_mut().map(|place| *place = v6.octets())?,
             }
         }
         let (opt, subnet) = rest.split_first_chunk_mut::<OPT_LEN>()?;

@@ -4,10 +4,10 @@
 //! nanoseconds on the whole Internet's prefixes, and under a thousand instructions.
 
 use crate::internet::Internet;
-use crate::{cpu_time, instructions};
+use crate::{cpu_time, instructions, mix};
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use steerd::dns::{self, Outcome, Scratch, Transport};
 use steerd::geo::Geography;
@@ -148,77 +148,8 @@ fn world(internet: &Internet, size: usize) -> Snapshot {
     Snapshot::new(1, compiled, overlay, zones)
 }
 
-/// Address queries with a client subnet each: 70 in 100 inside an announced IPv4 prefix, 10 anywhere
-/// in unicast IPv4 space, 20 inside an announced IPv6 prefix.
+/// An address query for each of `count` clients.
 fn queries(internet: &Internet, count: usize) -> Vec<Packet> {
-    let mut state = 7_u64;
-    let mut next = |limit: u64| {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d) % limit
-    };
-    let mut prefixes: Vec<(IpAddr, u8)> = internet
-        .prefixes
-        .iter()
-        .map(|(prefix, _)| {
-            let (addr, len) = prefix.split_once('/').expect("a prefix");
-            (addr.parse().expect("an address"), len.parse().expect("a length"))
-        })
-        .collect();
-    prefixes.sort_unstable();
-    let v6_from = prefixes.partition_point(|(addr, _)| addr.is_ipv4()) as u64;
-    let v6_count = prefixes.len() as u64 - v6_from;
-    (0..count as u64)
-        .map(|number| {
-            let kind = next(10);
-            let at = if kind < 8 { next(v6_from) } else { v6_from + next(v6_count) };
-            let (addr, len) = prefixes[at as usize];
-            let host = u128::from(next(u64::MAX)) << 64 | u128::from(next(u64::MAX));
-            let subnet = match addr {
-                IpAddr::V4(_) if kind == 0 => IpAddr::V4(Ipv4Addr::from((1 << 24) + next(223 << 24) as u32)),
-                IpAddr::V4(addr) => {
-                    let host = (host as u32).checked_shr(u32::from(len)).unwrap_or(0);
-                    IpAddr::V4(Ipv4Addr::from(u32::from(addr) | host))
-                }
-                IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from(u128::from(addr) | host >> len)),
-            };
-            Packet::of(&query(number as u16, subnet))
-        })
-        .collect()
-}
-
-/// An A query for the service with the /24 or /56 of `subnet`.
-fn query(id: u16, subnet: IpAddr) -> Vec<u8> {
-    let mut packet = id.to_be_bytes().to_vec();
-    packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-    packet.extend_from_slice(b"\x05video\x03cdn\x07example\0\0\x01\0\x01");
-    let (family, source, octets) = match subnet {
-        IpAddr::V4(addr) => (1, 24, addr.octets()[..3].to_vec()),
-        IpAddr::V6(addr) => (2, 56, addr.octets()[..7].to_vec()),
-    };
-    let len = octets.len() as u8;
-    packet.extend_from_slice(&[
-        0,
-        0,
-        41,
-        4,
-        208,
-        0,
-        0,
-        0,
-        0,
-        0,
-        8 + len,
-        0,
-        8,
-        0,
-        4 + len,
-        0,
-        family,
-        source,
-        0,
-    ]);
-    packet.extend_from_slice(&octets);
-    packet
+    let clients = mix::clients(&mix::blocks(internet), count);
+    clients.into_iter().enumerate().map(|(id, client)| Packet::of(&mix::query(id as u16, client))).collect()
 }

@@ -10,6 +10,7 @@ mod instructions;
 #[path = "../harness/internet.rs"]
 mod internet;
 mod lpm;
+mod mix;
 
 fn main() {
     if let Some(piece) = instructions::asked_for() {

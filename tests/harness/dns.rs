@@ -25,21 +25,30 @@ pub fn addresses(reply: &[u8]) -> Result<(u16, Vec<Ipv4Addr>), String> {
     }
     let id = u16::from_be_bytes([reply[0], reply[1]]);
     let count = u16::from_be_bytes([reply[6], reply[7]]);
-    let mut at = 12;
-    while *reply.get(at).ok_or_else(bad)? != 0 {
-        at += 1 + usize::from(reply[at]);
-    }
-    at += 5;
+    // Behind the question's name, its type and class.
+    let mut at = name_end(reply, 12).ok_or_else(bad)? + 4;
     let mut found = Vec::new();
     for _ in 0..count {
-        // Owner is a pointer, then type, class, TTL, length.
-        let record = reply.get(at..at + 12).ok_or_else(bad)?;
-        let len = usize::from(u16::from_be_bytes([record[10], record[11]]));
-        if record[2..4] == [0, 1] {
-            let octets = reply.get(at + 12..at + 16).ok_or_else(bad)?;
+        // Behind the owner: type, class, TTL, length.
+        at = name_end(reply, at).ok_or_else(bad)?;
+        let record = reply.get(at..at + 10).ok_or_else(bad)?;
+        let len = usize::from(u16::from_be_bytes([record[8], record[9]]));
+        if record[..2] == [0, 1] {
+            let octets = reply.get(at + 10..at + 14).ok_or_else(bad)?;
             found.push(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]));
         }
-        at += 12 + len;
+        at += 10 + len;
     }
     Ok((id, found))
+}
+
+/// Where the name at `at` ends: behind a pointer, or behind the root.
+fn name_end(reply: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *reply.get(at)? {
+            0 => return Some(at + 1),
+            192.. => return Some(at + 2),
+            len => at += 1 + usize::from(len),
+        }
+    }
 }

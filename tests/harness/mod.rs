@@ -23,13 +23,18 @@ pub struct Steerd {
 
 /// A config that listens on free ports of loopback and keeps its state in `state` beside it.
 pub fn write_config(dir: &Path, more: &str) -> PathBuf {
+    write_config_of(dir, 1, more)
+}
+
+/// The same with a number of UDP workers.
+pub fn write_config_of(dir: &Path, workers: usize, more: &str) -> PathBuf {
     let root = env!("CARGO_MANIFEST_DIR");
     let text = format!(
         r#"
 drain_s = 0
 [dns]
 listen = ["127.0.0.1:0"]
-workers = 1
+workers = {workers}
 [[dns.zone]]
 name = "cdn.example"
 ns = ["ns.other.example"]
@@ -53,15 +58,21 @@ files = ["{root}/data/iptoasn-country.mmdb"]
 impl Steerd {
     /// Starts the binary and waits until it says that it answers.
     pub fn start(config: &Path) -> Self {
-        let mut child = Command::new(binary::path())
-            .args(["serve", "--config"])
-            .arg(config)
-            // Every push is logged; here only what goes wrong is of interest.
-            .env("RUST_LOG", "warn")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the binary under test");
+        Self::start_as(&mut Self::command(config))
+    }
+
+    /// The command that starts it.
+    pub fn command(config: &Path) -> Command {
+        let mut command = Command::new(binary::path());
+        // Every push is logged; here only what goes wrong is of interest.
+        command.args(["serve", "--config"]).arg(config).env("RUST_LOG", "warn");
+        command
+    }
+
+    /// Starts it by a command that the caller may have added to.
+    pub fn start_as(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the binary under test");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut found = [None; 3];
         while found.iter().any(Option::is_none) {
