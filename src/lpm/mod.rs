@@ -17,9 +17,11 @@
 //! | `trie` | addresses to 31 bits, packed |
 //! | `scopes` | from identities to scopes |
 //! | `update` | scopes around a change |
+//! | `kept` | a table as numbers, for the next start |
 //!
 //! Layer 1: knows neither routes nor clusters. The slow twin is in the tests.
 
+mod kept;
 mod scopes;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! The table against a linear scan, made at once and changed bit by bit.
 
 use super::*;
+use crate::columns::{Sink, Source};
+use std::io;
 
 /// The slow twin: asks every segment, and widens the block until two identities meet.
 fn golden<B: Bits>(segments: &[Segment<B>], addr: B) -> Hit {
@@ -143,4 +145,83 @@ fn scope_is_not_the_matching_prefix() {
     assert_eq!(lpm.lookup(0x0a02_0304), Hit { value: 1, scope_len: 15 });
     assert_eq!(lpm.lookup(0x0a01_0304), Hit { value: 2, scope_len: 16 });
     assert_eq!(lpm.lookup(0xc000_0000), Hit { value: 0, scope_len: 1 });
+}
+
+/// What was saved of a table.
+fn saved<B: Bits>(lpm: &Lpm<B>) -> Vec<u8> {
+    let mut sink = Sink::new(Vec::new());
+    lpm.save(&mut sink).expect("a vector takes everything");
+    sink.finish().expect("a vector takes everything")
+}
+
+/// What octets are read as.
+fn loaded<B: Bits>(octets: &[u8]) -> io::Result<Lpm<B>> {
+    let mut source = Source::new(octets, octets.len() as u64)?;
+    let lpm = Lpm::load(&mut source, |value| value < 40)?;
+    source.finish().map(|()| lpm)
+}
+
+fn comes_back<B: Bits>(seed: u64) {
+    let mut rng = Rng(seed);
+    for _ in 0..50 {
+        let mut segments = random_segments::<B>(&mut rng);
+        let mut lpm = Lpm::build(&segments);
+        let block = random_block(&segments, &mut rng);
+        let new = inside(&random_segments::<B>(&mut rng), block);
+        segments = exchanged(&segments, block, &new);
+        lpm.update(block, &new, |_, value| identity_of(value));
+        check(&loaded(&saved(&lpm)).expect("just saved"), &segments, &mut rng);
+    }
+}
+
+#[test]
+fn what_was_saved_comes_back() {
+    comes_back::<u32>(44);
+    comes_back::<u128>(45);
+}
+
+#[test]
+fn behind_the_checksum_nothing_is_trusted_either() {
+    let mut rng = Rng(46);
+    for _ in 0..20 {
+        let segments = random_segments::<u128>(&mut rng);
+        let octets = saved(&Lpm::build(&segments));
+        let whole = octets.len() - 4;
+        for _ in 0..2_000 {
+            let mut bad = octets.clone();
+            bad[rng.below(whole as u64) as usize] ^= 1 << rng.below(8);
+            let crc = crc32fast::hash(&bad[..whole]);
+            bad[whole..].copy_from_slice(&crc.to_le_bytes());
+            let Ok(other) = loaded::<u128>(&bad) else { continue };
+            // What is accepted can be asked anything.
+            for segment in &segments {
+                assert!(other.lookup(segment.first).value < 40);
+            }
+        }
+    }
+}
+
+/// As many values as a 16-bit number cannot tell apart, in a table with the largest root.
+#[test]
+fn there_can_be_more_values_than_16_bits_tell_apart() {
+    let count = 70_000_u32;
+    let segment = |n| Segment { first: (n << 12) + n % 5, value: n, identity: Identity::Is(n) };
+    let segments: Vec<Segment<u32>> = (0..count).map(segment).collect();
+    let lpm = Lpm::build(&segments);
+    for (n, pair) in segments.windows(2).enumerate() {
+        assert_eq!(lpm.lookup(pair[0].first).value, n as u32);
+        assert_eq!(lpm.lookup(pair[1].first - 1).value, n as u32);
+    }
+    let wide: Vec<Segment<u128>> =
+        segments.iter().map(|s| Segment { first: u128::from(s.first) << 60, ..at_wide(s) }).collect();
+    let lpm = Lpm::build(&wide);
+    for (n, pair) in wide.windows(2).enumerate() {
+        assert_eq!(lpm.lookup(pair[0].first).value, n as u32);
+        assert_eq!(lpm.lookup(pair[1].first - 1).value, n as u32);
+    }
+}
+
+/// The same segment at the lowest address of the other family.
+fn at_wide(segment: &Segment<u32>) -> Segment<u128> {
+    Segment { first: 0, value: segment.value, identity: segment.identity }
 }

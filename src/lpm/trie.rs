@@ -284,6 +284,57 @@ impl<B: Bits> Trie<B> {
         }
     }
 
+    /// The root's stride, the words in two columns, and the entries.
+    pub(super) fn columns(&self) -> (u8, Vec<u64>, Vec<u32>, &[u32]) {
+        let starts = self.words.iter().map(|word| word.starts).collect();
+        let bases = self.words.iter().map(|word| word.base).collect();
+        (self.root.stride, starts, bases, &self.entries)
+    }
+
+    /// From the same; `None` when they are no trie whose leaves `is_leaf` accepts.
+    pub(super) fn of_columns(
+        stride: u8,
+        starts: Vec<u64>,
+        bases: Vec<u32>,
+        entries: Vec<u32>,
+        is_leaf: impl Fn(u32) -> bool,
+    ) -> Option<Self> {
+        let words: Vec<Word> =
+            starts.iter().zip(&bases).map(|(&starts, &base)| Word { starts, base }).collect();
+        let root = Node { block: Block::all(), stride, offset: 0 };
+        let is_root = (1..=root_stride_max::<B>()).contains(&stride) && bases.len() == starts.len();
+        let trie = Self { root, packed: (words.len(), entries.len()), words, entries };
+        (is_root && trie.is_sound(root, 0, &is_leaf)).then_some(trie)
+    }
+
+    /// Whether a node behind `used` bits and all below it can be searched. Each child lies behind its
+    /// parent, so this ends.
+    fn is_sound(&self, node: Node<B>, used: u8, is_leaf: &impl Fn(u32) -> bool) -> bool {
+        let word_count = node.slot_count().div_ceil(WORD_SLOTS);
+        let Some(words) = self.words.get(node.offset..node.offset + word_count) else { return false };
+        let mask = if node.slot_count() < WORD_SLOTS { (1 << node.slot_count()) - 1 } else { u64::MAX };
+        words.iter().enumerate().all(|(at, word)| {
+            let begin = word.first_position();
+            let runs = self.entries.get(begin..begin + word.run_count());
+            let is_word = word.starts & 1 == 1 && word.starts & !mask == 0;
+            is_word
+                && runs.is_some_and(|runs| {
+                    runs.iter().all(|&entry| {
+                        if entry < CHILD {
+                            return is_leaf(entry);
+                        }
+                        let child = Node::of(entry, node.block);
+                        let used = used + node.stride;
+                        let room =
+                            if used < 64 && B::LEN > 64 { 64 - used } else { B::LEN.saturating_sub(used) };
+                        (1..=room.min(STRIDE_MAX)).contains(&child.stride)
+                            && child.offset > node.offset + at
+                            && self.is_sound(child, used, is_leaf)
+                    })
+                })
+        })
+    }
+
     /// Entries, those left behind included.
     pub(super) fn entry_count(&self) -> usize {
         self.entries.len()

@@ -18,6 +18,7 @@
 //! the last few until [`Publisher::tick`] finds that no worker holds them.
 
 pub mod cache;
+mod kept;
 mod refusal;
 mod report;
 mod status;
@@ -104,6 +105,7 @@ struct Writer {
     /// The delta accepted last: its epochs and the SHA-256 of its text, to know it when it comes
     /// again.
     last_delta: Option<(Epoch, Epoch, [u8; 32])>,
+    kept: kept::Kept,
 }
 
 /// What a swap needs.
@@ -156,7 +158,8 @@ impl Publisher {
         let nothing = || Table::empty(Epoch::FIRST, "");
         let table = Arc::new(recovered.table.unwrap_or_else(nothing));
         let mut compiler = Compiler::new();
-        let compiled = compiler.compile(Arc::clone(&table), geography, rules.settings.clone());
+        let (compiled, kept) =
+            kept::recover(&mut compiler, &store, &table, geography, rules.settings.clone());
         let overlay = Arc::new(health.overlay(table.fleet(), now));
         let snapshot = if is_ready {
             Snapshot::new(1, compiled, overlay, zones).counting(answers.open(table.fleet()))
@@ -171,7 +174,7 @@ impl Publisher {
             is_health_dirty: false,
         };
         let highest_epoch = recovered.highest_epoch;
-        let writer = Writer { compiler, store, rules, highest_epoch, last_delta: None };
+        let writer = Writer { compiler, store, rules, highest_epoch, last_delta: None, kept };
         let publisher = Self {
             current: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(writer),

@@ -14,13 +14,14 @@
 //! the newest one with the deltas that came meanwhile in its journal.
 //! Without a directory nothing is kept, and nothing fails.
 
+use super::cache::{Cache, Key, key_of};
 use crate::table::artefact;
 use crate::table::journal::{self, Record, Tail};
 use crate::table::{Table, read_delta};
 use crate::units::Epoch;
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -58,6 +59,8 @@ struct Series {
     written_at_ms: u64,
     /// Epochs of its deltas and their octets, in order.
     deltas: Vec<(Epoch, u64)>,
+    /// Names the content of artefact and deltas together; only the newest series knows it.
+    state: Key,
 }
 
 /// The state directory of one process.
@@ -178,8 +181,11 @@ impl Store {
         let path = self.path(number, "table");
         let written_at_ms = modified_ms(&path);
         // Older tables are only listed; they are read and checked when somebody wants them back.
+        let mut state = Key::default();
         let epoch = if is_newest {
-            artefact::read(&fs::read(&path)?).map(|table| {
+            let bytes = fs::read(&path)?;
+            state = artefact::digest_of(&bytes);
+            artefact::read(&bytes).map(|table| {
                 let epoch = table.epoch();
                 recovered.table = Some(table);
                 epoch
@@ -197,7 +203,7 @@ impl Store {
             }
         };
         let artefact_bytes = fs::metadata(&path)?.len();
-        let mut series = Series { number, epoch, artefact_bytes, written_at_ms, deltas: Vec::new() };
+        let mut series = Series { number, epoch, artefact_bytes, written_at_ms, deltas: Vec::new(), state };
         let records = self.read_journal(number, is_newest, recovered)?;
         if is_newest {
             recovered.written_at_ms = written_at_ms;
@@ -211,6 +217,7 @@ impl Store {
                         break;
                     }
                     series.deltas.push((epoch, bytes));
+                    series.state = after_delta(&series.state, &text);
                 }
                 Record::Rollback { from, .. } if is_newest => {
                     recovered.highest_epoch = recovered.highest_epoch.max(Some(from));
@@ -281,6 +288,7 @@ impl Store {
             artefact_bytes: bytes.len() as u64,
             written_at_ms: modified_ms(&self.path(number, "table")),
             deltas: Vec::new(),
+            state: artefact::digest_of(&bytes),
         });
         self.forget_old();
         Ok(())
@@ -318,7 +326,19 @@ impl Store {
             return Err(error);
         }
         series.deltas.push((table.epoch(), record.len() as u64));
+        series.state = after_delta(&series.state, text);
         Ok(())
+    }
+
+    /// What can be made again is kept here.
+    pub fn cache(&self) -> Cache {
+        self.dir.as_deref().map_or_else(Cache::none, Cache::of)
+    }
+
+    /// Names what a restart would find: two states with one name have one content. `None` while nothing
+    /// is kept.
+    pub fn state(&self) -> Option<Key> {
+        self.series.last().map(|last| last.state)
     }
 
     /// Begins to fold the newest journal, if that is due.
@@ -341,7 +361,13 @@ impl Store {
         let number = folding.number + 1;
         let (records, _) = journal::read(&fs::read(self.path(folding.number, "journal"))?);
         let deltas = records.iter().filter(|record| matches!(record, Record::Delta { .. }));
-        let rest: Vec<u8> = deltas.skip(taken).flat_map(journal::append).collect();
+        let (mut rest, mut state) = (Vec::new(), end_of(&folding.path())?);
+        for delta in deltas.skip(taken) {
+            rest.extend_from_slice(&journal::append(delta));
+            if let Record::Delta { text, .. } = delta {
+                state = after_delta(&state, text);
+            }
+        }
         let deltas = last.deltas[taken..].to_vec();
         let path = self.path(number, "table");
         write_durably(&self.path(number, "journal"), &rest)?;
@@ -351,7 +377,14 @@ impl Store {
         self.journal = Some(journal);
         let artefact_bytes = fs::metadata(&path)?.len();
         let written_at_ms = modified_ms(&path);
-        self.series.push(Series { number, epoch: folding.epoch, artefact_bytes, written_at_ms, deltas });
+        self.series.push(Series {
+            number,
+            epoch: folding.epoch,
+            artefact_bytes,
+            written_at_ms,
+            deltas,
+            state,
+        });
         self.forget_old();
         Ok(())
     }
@@ -429,6 +462,20 @@ fn apply(text: &[u8], recovered: &mut Recovered) -> bool {
             false
         }
     }
+}
+
+/// The name of a state after a delta.
+fn after_delta(state: &Key, text: &[u8]) -> Key {
+    key_of([state.as_slice(), text])
+}
+
+/// The digest at the end of an artefact's file.
+fn end_of(path: &Path) -> io::Result<Key> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-(artefact::DIGEST_LEN as i64)))?;
+    let mut digest = Key::default();
+    file.read_exact(&mut digest)?;
+    Ok(digest)
 }
 
 /// Writes a file so that it is there whole or not at all, also after a power cut.

@@ -211,6 +211,43 @@ fn a_torn_journal_record_is_cut_off() {
 }
 
 #[test]
+fn a_restart_takes_the_compiled_table_that_was_kept_for_its_state_and_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let is_restored = |publisher: &Publisher| publisher.begin().expect("free").kept.is_of_a_state();
+    let (publisher, _) = open(dir.path());
+    put(&publisher, &lines(1, ""), PLAIN).expect("accepted");
+    publisher.patch(delta(1, 2, "20.0.1.0/24", "b").as_bytes(), PLAIN, UnixMs(6)).expect("accepted");
+    publisher.keep_views(UnixMs(1_000));
+    publisher.keep_views(UnixMs(2_000));
+    drop(publisher);
+
+    let (publisher, warnings) = open(dir.path());
+    assert_eq!((is_restored(&publisher), warnings), (true, vec![]));
+    assert_eq!((cluster(&publisher, "20.0.1.1"), cluster(&publisher, "20.0.2.1")), ("b".into(), "a".into()));
+    // The next change finds nothing to build on, and is right all the same.
+    publisher.patch(delta(2, 3, "20.0.2.0/24", "b").as_bytes(), PLAIN, UnixMs(7)).expect("accepted");
+    assert_eq!((cluster(&publisher, "20.0.1.1"), cluster(&publisher, "20.0.2.1")), ("b".into(), "b".into()));
+    drop(publisher);
+
+    let (publisher, _) = open(dir.path());
+    assert!(!is_restored(&publisher), "what was kept is of epoch 2");
+    assert_eq!(cluster(&publisher, "20.0.2.1"), "b");
+    publisher.keep_views(UnixMs(100_000));
+    publisher.keep_views(UnixMs(101_000));
+    drop(publisher);
+    assert!(is_restored(&open(dir.path()).0));
+    for entry in std::fs::read_dir(dir.path().join("cache")).expect("parts").flatten() {
+        let mut octets = std::fs::read(entry.path()).expect("a part");
+        let at = octets.len() / 2;
+        octets[at] ^= 1;
+        std::fs::write(entry.path(), octets).expect("written");
+    }
+    let (publisher, _) = open(dir.path());
+    assert!(!is_restored(&publisher), "damaged");
+    assert_eq!(cluster(&publisher, "20.0.2.1"), "b");
+}
+
+#[test]
 fn a_long_journal_is_folded_even_when_nobody_asks() {
     let dir = tempfile::tempdir().expect("a directory");
     let (publisher, _) = open(dir.path());

@@ -159,6 +159,7 @@ impl Node {
     /// Looks at the table file, and keeps the state directory quick to read.
     fn watch(&self, now: UnixMs) {
         self.publisher.fold();
+        self.publisher.keep_views(now);
         if let Some(table) = locked(&self.table).as_mut() {
             // It logs what came of it.
             table.poll(&self.publisher, now);

@@ -10,7 +10,8 @@ use crate::fleet::{ClusterId, Fleet, Serves};
 use crate::geo::{self, Geography, LocationId, Point};
 use crate::policy;
 use crate::table::{Routes, ViaId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 /// The routes around an address, as a view sees them.
@@ -68,10 +69,14 @@ pub(super) struct ListMaker {
     near_sites: Vec<NearSite>,
     near: Vec<Option<Near>>,
     list_of: FxHashMap<(ChainId, LocationId), ListId>,
-    list_ids: FxHashMap<Box<[Place]>, ListId>,
+    /// Lists by the hash of their places; a hash that two lists share is probed upwards.
+    list_ids: FxHashMap<u64, ListId>,
     identity_of: Vec<u32>,
-    identities: FxHashMap<Box<[ClusterId]>, u32>,
+    /// By the hash of their clusters a list of each identity, likewise.
+    identities: FxHashMap<u64, ListId>,
     lists: Arc<Lists>,
+    /// Lists, at most.
+    lists_max: usize,
     /// A list was left out because there are as many as table values can name.
     is_overfull: bool,
     scratch: Vec<Place>,
@@ -108,6 +113,7 @@ impl ListMaker {
             identity_of: vec![IDENTITY_MIN, IDENTITY_MIN],
             identities: FxHashMap::default(),
             lists: Arc::new(Lists::new()),
+            lists_max: LISTS_MAX,
             is_overfull: false,
             scratch: Vec::new(),
         }
@@ -229,19 +235,39 @@ impl ListMaker {
 
     /// The number of a list with this content.
     fn intern(&mut self, list: &[Place]) -> ListId {
-        if let Some(&id) = self.list_ids.get(list) {
-            return id;
+        let mut hash = FxBuildHasher.hash_one(list);
+        while let Some(&id) = self.list_ids.get(&hash) {
+            if self.lists.get(id) == list {
+                return id;
+            }
+            hash = hash.wrapping_add(1);
         }
-        if self.lists.len() >= LISTS_MAX {
+        if self.lists.len() >= self.lists_max {
             self.is_overfull = true;
             return ListId::TRANSITION;
         }
+        let identity = self.identity_among_lists(list);
         let id = Arc::make_mut(&mut self.lists).push(list);
-        self.list_ids.insert(list.into(), id);
-        let next = IDENTITY_MIN + 1 + self.identities.len() as u32;
-        let clusters: Box<[ClusterId]> = list.iter().map(|place| place.cluster).collect();
-        self.identity_of.push(*self.identities.entry(clusters).or_insert(next));
+        self.list_ids.insert(hash, id);
+        self.identity_of.push(identity.unwrap_or(IDENTITY_MIN + id.0));
         id
+    }
+
+    /// The identity of a list with the same clusters as `list`; where there is none, `list`, which is to
+    /// be the next, becomes the first of it.
+    fn identity_among_lists(&mut self, list: &[Place]) -> Option<u32> {
+        let cluster = |place: &Place| place.cluster;
+        let mut hasher = FxBuildHasher.build_hasher();
+        list.iter().map(cluster).for_each(|cluster| cluster.hash(&mut hasher));
+        let mut hash = hasher.finish();
+        while let Some(&id) = self.identities.get(&hash) {
+            if self.lists.get(id).iter().map(cluster).eq(list.iter().map(cluster)) {
+                return Some(self.identity(id));
+            }
+            hash = hash.wrapping_add(1);
+        }
+        self.identities.insert(hash, ListId(self.lists.len() as u32));
+        None
     }
 
     /// Works out what `location` means, once.

@@ -12,9 +12,11 @@
 //! | `build` | the sweep that fills the tables |
 //! | `standing` | health, counted by cluster |
 //! | `names` | qname to service or appliance |
+//! | `kept` | a compiled table as numbers, for the next start |
 //! | `moved` | how much address space two generations send elsewhere |
 
 mod build;
+mod kept;
 mod lists;
 mod moved;
 mod names;
@@ -22,6 +24,7 @@ mod standing;
 mod view;
 
 pub use build::Dirty;
+pub use kept::KEPT_VERSION;
 pub use moved::{Moved, moved};
 pub use names::{Named, Names, parent_of, wire_name};
 pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
@@ -221,13 +224,9 @@ impl Compiler {
         views: Vec<View>,
         last: Option<Arc<Compiled>>,
     ) -> Arc<Compiled> {
-        let fleet = table.fleet();
-        let (contenders, names) = match last {
-            Some(last) => (last.contenders.clone(), Arc::clone(&last.names)),
-            None => (
-                fleet.appliances().iter().map(|a| Contender::new(&a.name, a.capacity_mbps)).collect(),
-                Arc::new(Names::of(fleet)),
-            ),
+        let (names, contenders) = match last {
+            Some(last) => (Arc::clone(&last.names), last.contenders.clone()),
+            None => names_and_contenders(table.fleet()),
         };
         let views = views.into_iter().map(Arc::new).collect();
         let is_complete = !self.builders.iter().any(ViewBuilder::is_overfull);
@@ -244,6 +243,12 @@ impl Compiler {
         self.last = Some(Arc::clone(&compiled));
         compiled
     }
+}
+
+/// The names of a fleet, and its appliances as contenders.
+fn names_and_contenders(fleet: &Fleet) -> (Arc<Names>, Vec<Contender>) {
+    let contenders = fleet.appliances().iter().map(|a| Contender::new(&a.name, a.capacity_mbps)).collect();
+    (Arc::new(Names::of(fleet)), contenders)
 }
 
 /// The distinct views of a fleet, and which one each service uses.

@@ -71,8 +71,8 @@ pub const LISTS_MAX: usize = 1 << (VALUE_BITS - 1);
 /// All lists of a view, end to end.
 #[derive(Debug, Clone)]
 pub(super) struct Lists {
-    ends: Vec<u32>,
-    places: Vec<Place>,
+    pub(super) ends: Vec<u32>,
+    pub(super) places: Vec<Place>,
 }
 
 impl Lists {

@@ -38,7 +38,7 @@ const ENTRY_LEN: usize = 24;
 /// Octets before the first section.
 const HEAD_LEN: usize = 16 + ENTRY_LEN * SECTIONS.len();
 /// Octets of the digest at the end.
-const DIGEST_LEN: usize = 32;
+pub const DIGEST_LEN: usize = 32;
 /// Octets of one candidate.
 const CANDIDATE_LEN: usize = 20;
 
@@ -195,6 +195,11 @@ pub fn peek_epoch(beginning: &[u8]) -> Result<Epoch, ArtefactError> {
     let lines = beginning.get(HEAD_LEN..).ok_or(ArtefactError::Short)?;
     let first = lines.split_inclusive(|octet| *octet == b'\n').next().unwrap_or_default();
     read_header(first).map(|header| header.epoch).map_err(ArtefactError::Fleet)
+}
+
+/// The digest at the end of an artefact; zeroes when there is none.
+pub fn digest_of(bytes: &[u8]) -> [u8; DIGEST_LEN] {
+    bytes.last_chunk().copied().unwrap_or_default()
 }
 
 /// Checks magic, version and digest, and finds the sections.

@@ -98,6 +98,12 @@ impl ViaPool {
         &self.items[start as usize..self.ends[id.index()] as usize]
     }
 
+    /// Octets on the heap.
+    fn heap_bytes(&self) -> usize {
+        let hashed = self.by_hash.capacity() * size_of::<(u64, ViaId)>();
+        size_of_val(&*self.ends) + size_of_val(&*self.items) + hashed
+    }
+
     /// Whether this pool holds all sets of `older` under the same ids.
     pub fn extends(&self, older: &Self) -> bool {
         let (ends, items) = (older.ends.len(), older.items.len());
@@ -258,6 +264,13 @@ impl<B: Bits> RouteSet<B> {
         (parent != Self::NONE).then_some(parent)
     }
 
+    /// Octets on the heap, parts shared with other generations counted in full.
+    fn heap_bytes(&self) -> usize {
+        let Shape { firsts, lens, parents, covered } = &*self.shape;
+        let covered = covered.get().map_or(0, |covered| size_of_val(&**covered));
+        size_of_val(&**firsts) + lens.len() + size_of_val(&**parents) + covered + size_of_val(&*self.vias)
+    }
+
     /// All routes in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Block<B>, ViaId)> + '_ {
         (0..self.len() as u32).map(|at| (self.block(at), self.via(at)))
@@ -334,6 +347,11 @@ impl Routes {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Octets on the heap, parts shared with other generations counted in full.
+    pub fn heap_bytes(&self) -> usize {
+        self.v4.heap_bytes() + self.v6.heap_bytes() + self.vias.heap_bytes()
     }
 }
 

@@ -81,13 +81,14 @@ fn internet(step: usize) -> Internet {
 }
 
 /// A query where the next one lies behind it, as a worker's batch does.
-struct Packet {
+pub struct Packet {
     octets: [u8; 88],
     len: usize,
 }
 
 impl Packet {
-    fn of(query: &[u8]) -> Self {
+    /// Takes a query of at most 88 octets.
+    pub fn of(query: &[u8]) -> Self {
         let mut octets = [0; 88];
         octets[..query.len()].copy_from_slice(query);
         Self { octets, len: query.len() }
@@ -95,7 +96,7 @@ impl Packet {
 }
 
 /// Answers every query once; says how many were steered.
-fn ask_all(world: &Snapshot, queries: &[Packet]) -> usize {
+pub fn ask_all(world: &Snapshot, queries: &[Packet]) -> usize {
     let mut scratch = Scratch::new();
     let peer = IpAddr::from([127, 0, 0, 1]);
     let mut out = vec![0; 4160];
@@ -109,7 +110,7 @@ fn ask_all(world: &Snapshot, queries: &[Packet]) -> usize {
 }
 
 /// A generation of 500 clusters with `size` appliances each.
-fn world(internet: &Internet, size: usize) -> Snapshot {
+pub fn world(internet: &Internet, size: usize) -> Snapshot {
     let mut text = String::from("{\"table\":{\"format\":1,\"epoch\":1,\"source\":\"bench\"}}\n");
     text.push_str("{\"site\":{\"code\":\"s\",\"lat\":52.0,\"lon\":4.0}}\n");
     for cluster in 0..500 {

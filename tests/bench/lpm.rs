@@ -50,13 +50,14 @@ fn count_lookups<B: Bits>(blocks: &[Block<B>]) {
 }
 
 /// The announced prefixes, by family.
-struct Prefixes {
+pub struct Prefixes {
     v4: Vec<Block<u32>>,
     v6: Vec<Block<u128>>,
 }
 
 impl Prefixes {
-    fn read() -> Self {
+    /// Reads them.
+    pub fn read() -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (prefix, _) in Internet::read().prefixes {
             match prefix.parse() {
@@ -68,11 +69,13 @@ impl Prefixes {
         Self { v4, v6 }
     }
 
-    fn v4(&self, count: usize) -> Vec<Block<u32>> {
+    /// As many of IPv4.
+    pub fn v4(&self, count: usize) -> Vec<Block<u32>> {
         resized(&self.v4, count)
     }
 
-    fn v6(&self, count: usize) -> Vec<Block<u128>> {
+    /// As many of IPv6.
+    pub fn v6(&self, count: usize) -> Vec<Block<u128>> {
         resized(&self.v6, count)
     }
 }

@@ -11,6 +11,7 @@ mod instructions;
 mod internet;
 mod lpm;
 mod mix;
+mod scale;
 
 fn main() {
     if let Some(piece) = instructions::asked_for() {
@@ -23,6 +24,9 @@ fn main() {
     let wants = |name: &str| names.is_empty() || names.iter().any(|asked| *asked == name);
     if wants("lpm") {
         lpm::run(step);
+    }
+    if wants("scale") {
+        scale::run(step);
     }
     if wants("answer") {
         answer::run(step);
