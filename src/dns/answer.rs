@@ -50,7 +50,7 @@ pub(super) fn answer_any(
     packet: &[u8],
     out: &mut [u8],
 ) -> Answered {
-    let Scratch { qname, alias, ranking, decided } = scratch;
+    let Scratch { qname, alias, ranking, decided, .. } = scratch;
     *decided = None;
     let query = match Query::parse(packet, qname) {
         Ok(query) => query,

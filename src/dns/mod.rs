@@ -8,21 +8,25 @@
 //! | file | owns |
 //! |---|---|
 //! | `answer` | which reply a query gets |
+//! | `foresight` | what a batch of queries will ask memory for |
 //! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
 //! | `outcome` | the closed list of what can happen |
 
 mod answer;
 mod compose;
+mod foresight;
 mod outcome;
 mod usual;
 
 pub use answer::answer;
+pub use foresight::foresee;
 pub use outcome::{Dropped, Outcome};
 
 use crate::fleet::ServiceId;
 use crate::steer::{Choice, Ranking};
 use crate::wire::NameBuf;
+use foresight::Foresight;
 
 /// How a query came, which bounds its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,7 @@ pub struct Scratch {
     alias: NameBuf,
     ranking: Ranking,
     decided: Option<(ServiceId, Choice)>,
+    foresight: Foresight,
 }
 
 impl Scratch {
@@ -50,7 +55,7 @@ impl Scratch {
 
     /// With room for usual rankings.
     pub fn new() -> Self {
-        Self { qname: NameBuf::default(), alias: NameBuf::default(), ranking: Ranking::new(), decided: None }
+        Self { ranking: Ranking::new(), ..Self::default() }
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn answer(
     let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
     world.is_home(id).then_some(())?;
+    scratch.foresight.learn(query.glimpsed_name(), world.view_position(id));
     let service = world.fleet().service(id);
     let family = query.family();
     let client = Client::of(query.ecs().address());

@@ -145,7 +145,11 @@ impl<B: Bits> Lpm<B> {
         for group in groups {
             self.trie.find_group(group).iter().for_each(|&leaf| found(Hit::of(leaf)));
         }
-        rest.iter().for_each(|&addr| found(self.lookup(addr)));
+        if let [first, ..] = *rest {
+            let mut group = [first; GROUP];
+            group[..rest.len()].copy_from_slice(rest);
+            self.trie.find_group(&group)[..rest.len()].iter().for_each(|&leaf| found(Hit::of(leaf)));
+        }
     }
 
     /// Calls `visit` for each value of `block` with the lowest address there, in order, until it

@@ -34,6 +34,10 @@ pub trait Answer: 'static {
     /// Begins a batch: loads the snapshot, once, after the receive.
     fn begin(&mut self) -> Self::World;
 
+    /// Looks at the `count` queries of a batch before they are answered one by one. Changes no answer.
+    fn foresee<'q>(&mut self, _world: &Self::World, _count: usize, _queries: impl Iterator<Item = &'q [u8]>) {
+    }
+
     /// Answers `query` into `out` (65,535 octets for a stream, [`DATAGRAM_LEN`] for a datagram) and
     /// says how many octets it wrote; 0 when there is to be no reply.
     ///

@@ -112,6 +112,10 @@ impl Answer for DnsDesk {
         self.publisher.load()
     }
 
+    fn foresee<'q>(&mut self, world: &Self::World, count: usize, queries: impl Iterator<Item = &'q [u8]>) {
+        dns::foresee(world, &mut self.scratch, count, queries);
+    }
+
     fn answer(
         &mut self,
         world: &Self::World,

@@ -494,6 +494,11 @@ impl Snapshot {
         self.compiled.view_of(service)
     }
 
+    /// The position among all views of a service's.
+    pub fn view_position(&self, service: ServiceId) -> usize {
+        self.compiled.services[service.index()].view
+    }
+
     /// How the clusters of a service's view stand.
     pub fn standings(&self, service: ServiceId) -> &Standings {
         &self.standings[self.compiled.services[service.index()].view]

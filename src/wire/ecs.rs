@@ -100,7 +100,7 @@ impl EcsRequest {
 /// Up to 16 octets at the high end of a number, zeroes after them: read as two halves that may
 /// overlap, so that no octet is looked at alone.
 #[inline]
-fn left_aligned(octets: &[u8]) -> u128 {
+pub(super) fn left_aligned(octets: &[u8]) -> u128 {
     let len = octets.len();
     match (octets.first_chunk::<8>(), octets.last_chunk::<8>()) {
         (Some(first), Some(last)) => {

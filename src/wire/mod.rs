@@ -25,7 +25,7 @@ pub use ecs::{EcsFault, EcsReply, EcsRequest};
 pub use name::{Labels, Name, NameBuf, NameError, is_subdomain, labels, parent};
 pub use query::{DropReason, Echo, Edns, Query, Reject, Tsig};
 pub use reply::{Ede, Opt, Owner, Rdata, Reply, Section, Soa, compose_reject};
-pub use usual::UsualQuery;
+pub use usual::{Glimpse, UsualQuery};
 
 /// Octets of a message header (RFC 1035 section 4.1.1).
 pub const HEADER_LEN: usize = 12;

@@ -6,11 +6,11 @@
 //! [`Reply`](super::Reply), which read and write the same (the tests of `dns` hold the two equal).
 //! It is own code because an answer's time is spent here: half of the instructions. Layer 1.
 
-use super::ecs::EcsRequest;
+use super::ecs::{EcsRequest, left_aligned};
 use super::name::{NameBuf, wire_len};
 use super::{HEADER_LEN, OPT_LEN, Rtype, UDP_SIZE, UDP_SIZE_PLAIN};
 use crate::prefix::Family;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// QTYPE and QCLASS.
 const QUESTION_TAIL_LEN: usize = 4;
@@ -20,6 +20,47 @@ const RECORD_HEAD_LEN: usize = 12;
 
 /// Octets of the subnet option before the address: code, length, family, two lengths.
 const SUBNET_HEAD_LEN: usize = 8;
+
+/// Where the client subnet of a query would be if it were of the usual shape, read without a check.
+///
+/// For a guess at what [`UsualQuery::parse`] is about to find: `name` tells names apart, more or less;
+/// `address` is the subnet's lowest address, followed by whatever the packet goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glimpse {
+    /// Made from the beginning of the question.
+    pub name: u64,
+    /// The address, in its family.
+    pub address: IpAddr,
+}
+
+impl Glimpse {
+    /// Looks at one message; `None` when it is too short or there is no subnet in that place.
+    #[inline]
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        let question = packet.get(HEADER_LEN..)?;
+        let name = glimpsed_name(question)?;
+        let option = question.get(wire_len(question)? + QUESTION_TAIL_LEN + OPT_LEN..)?;
+        let (&[0, 8, _, _, 0, family, source_len, 0], octets) =
+            option.split_first_chunk::<SUBNET_HEAD_LEN>()?
+        else {
+            return None;
+        };
+        let len = usize::from(source_len.div_ceil(8));
+        let bits = left_aligned(octets.get(..len)?);
+        let address = match family {
+            1 => IpAddr::V4(Ipv4Addr::from((bits >> 96) as u32)),
+            2 => IpAddr::V6(Ipv6Addr::from(bits)),
+            _ => return None,
+        };
+        Some(Self { name, address })
+    }
+}
+
+/// The beginning of a question, in any case.
+#[inline]
+fn glimpsed_name(question: &[u8]) -> Option<u64> {
+    question.first_chunk().map(|octets| u64::from_ne_bytes(*octets) | u64::from_ne_bytes([0x20; 8]))
+}
 
 /// A query of the usual shape.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +112,12 @@ impl<'a> UsualQuery<'a> {
         qname.set_within(question, name_len);
         let head = packet.get(..HEADER_LEN + name_len + QUESTION_TAIL_LEN)?;
         Some(Self { head, family, udp_size: u16::from_be_bytes([s0, s1]), dnssec_ok, subnet, ecs })
+    }
+
+    /// What [`Glimpse::of`] calls its name.
+    #[inline]
+    pub fn glimpsed_name(&self) -> u64 {
+        self.head.get(HEADER_LEN..).and_then(glimpsed_name).unwrap_or_default()
     }
 
     /// The family of the addresses asked for.

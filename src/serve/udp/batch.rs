@@ -166,6 +166,24 @@ impl Batch {
         self.peer_address(slot).filter(|peer| peer.port() != 0).ok_or(Unanswerable::NoPeer)
     }
 
+    /// How many datagrams the last receive brought.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// All queries received, in order.
+    pub fn queries(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.received).map(|slot| {
+            let len = (self.header(slot).msg_len as usize).min(DATAGRAM_LEN);
+            // SAFETY: `slot` < `BATCH` (checked by `header`), so the pointer is to the start of a buffer
+            // of `DATAGRAM_LEN` initialised octets; what writes to it needs `&mut self`.
+            unsafe {
+                let query = (&raw const (*self.arena.as_ptr()).queries[slot]).cast::<u8>();
+                slice::from_raw_parts(query, len)
+            }
+        })
+    }
+
     /// The query in `slot`, and where to write the reply to it.
     pub fn exchange(&mut self, slot: usize) -> (&[u8], &mut [u8]) {
         let len = (self.header(slot).msg_len as usize).min(DATAGRAM_LEN);

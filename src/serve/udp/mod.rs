@@ -80,7 +80,8 @@ impl<M: MakeAnswer> Worker<M> {
         let mut last_batches = 0;
         loop {
             // After a panic there is a rest of a batch.
-            if batch.is_done() && batch.queued() == 0 {
+            let is_new = batch.is_done() && batch.queued() == 0;
+            if is_new {
                 let is_closing = self.life.is_closing();
                 last_batches += usize::from(is_closing);
                 let wait = if is_closing { Wait::No } else { Wait::Timeout };
@@ -94,13 +95,16 @@ impl<M: MakeAnswer> Worker<M> {
                     }
                 }
             }
-            self.answer_batch(batch, answer);
+            self.answer_batch(batch, is_new, answer);
         }
     }
 
-    /// Answers what was not taken yet, and sends.
-    fn answer_batch(&self, batch: &mut Batch, answer: &mut M::Answer) {
+    /// Answers what was not taken yet, and sends. A new batch is looked at as a whole first.
+    fn answer_batch(&self, batch: &mut Batch, is_new: bool, answer: &mut M::Answer) {
         let world = answer.begin();
+        if is_new {
+            answer.foresee(&world, batch.received(), batch.queries());
+        }
         let mut count = 0;
         while let Some(slot) = batch.next() {
             count += 1;
