@@ -191,16 +191,26 @@ impl<B: Bits> Trie<B> {
     /// The leaves of [`GROUP`] addresses, looked up side by side: while one waits for memory the
     /// others go on.
     pub(super) fn find_group(&self, addrs: &[B; GROUP]) -> [u32; GROUP] {
-        let keys = addrs.map(|addr| addr.left_aligned());
-        let mut entries = keys.map(|(key, _)| self.at_root(key));
-        if entries.iter().all(|&entry| entry < CHILD) {
+        // Plain loops over each step: the loads of one do not wait for each other.
+        let stride = u32::from(self.root.stride);
+        let mut steps = [Step { key: 0, low: 0, left: 64 - stride }; GROUP];
+        let mut positions = [0; GROUP];
+        for at in 0..GROUP {
+            let (key, low) = addrs[at].left_aligned();
+            let slot = key >> (64 - stride);
+            positions[at] = self.words[(slot >> 6) as usize].position(slot);
+            (steps[at].key, steps[at].low) = (key << stride, low);
+        }
+        let (mut entries, mut is_done) = ([0; GROUP], true);
+        for at in 0..GROUP {
+            entries[at] = self.entries[positions[at]];
+            is_done &= entries[at] < CHILD;
+        }
+        if is_done {
             return entries;
         }
-        let stride = u32::from(self.root.stride);
-        let mut steps = keys.map(|(key, low)| Step { key: key << stride, low, left: 64 - stride });
         // A leaf goes through the motions: it looks at some word and stays what it is.
         for _ in 0..GROUP_LEVELS {
-            let mut positions = [0; GROUP];
             for at in 0..GROUP {
                 positions[at] = self.position_below(entries[at], &mut steps[at]);
             }

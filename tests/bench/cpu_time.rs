@@ -1,13 +1,10 @@
 //! CPU time of this thread: what other programs do on the machine does not count.
 
-use std::fs;
+use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Spent by this thread so far (`/proc/thread-self/schedstat`, first field, nanoseconds). Exact only
-/// to the last scheduler tick while the thread keeps running, so what is measured takes tens of
-/// milliseconds.
+/// Spent by this thread so far.
 pub fn thread() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanoseconds.expect("Linux counts run time by thread"))
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }

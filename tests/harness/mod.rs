@@ -111,6 +111,12 @@ impl Steerd {
     pub fn call(&self, method: &str, path: &str, body: &[u8]) -> Reply {
         call(self.control, method, path, body).expect("the push API answers")
     }
+
+    /// A connection to its push API.
+    #[allow(dead_code, reason = "not every test keeps one")]
+    pub fn connect(&self) -> Connection {
+        Connection::to(self.control).expect("the push API accepts")
+    }
 }
 
 impl Drop for Steerd {
@@ -139,28 +145,61 @@ impl Reply {
 
 /// One request on its own connection.
 pub fn call(addr: SocketAddr, method: &str, path: &str, body: &[u8]) -> std::io::Result<Reply> {
-    let mut stream = TcpStream::connect(addr)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let kind = if path.starts_with("/v1/table") && !path.contains("rollback") {
-        "application/x-ndjson"
-    } else {
-        "application/json"
-    };
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )?;
-    stream.write_all(body)?;
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {head:?}")))?;
-    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if is_chunked { dechunk(body) } else { body.to_owned() };
-    Ok(Reply { status, body })
+    Connection::to(addr)?.ask(method, path, "close", body)
+}
+
+/// A connection to the push API.
+pub struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// Opens one.
+    fn to(addr: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// One request; the connection stays.
+    #[allow(dead_code, reason = "not every test keeps one")]
+    pub fn call(&mut self, method: &str, path: &str, body: &[u8]) -> std::io::Result<Reply> {
+        self.ask(method, path, "keep-alive", body)
+    }
+
+    /// Sends a request and reads its response.
+    fn ask(&mut self, method: &str, path: &str, after: &str, body: &[u8]) -> std::io::Result<Reply> {
+        let kind = if path.starts_with("/v1/table") && !path.contains("rollback") {
+            "application/x-ndjson"
+        } else {
+            "application/json"
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: {after}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.0.get_mut().write_all(&[head.as_bytes(), body].concat())?;
+        let (mut head, mut line) = (String::new(), String::new());
+        while self.0.read_line(&mut line)? > 2 {
+            head.push_str(&line.to_ascii_lowercase());
+            line.clear();
+        }
+        let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+        let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {head:?}")))?;
+        let len =
+            head.split_once("content-length: ").and_then(|(_, rest)| rest.split_once('\r')?.0.parse().ok());
+        let mut text = Vec::new();
+        match len {
+            Some(len) => {
+                text.resize(len, 0);
+                self.0.read_exact(&mut text)?;
+            }
+            None => drop(self.0.read_to_end(&mut text)?),
+        }
+        let body = String::from_utf8_lossy(&text);
+        let is_chunked = head.contains("transfer-encoding: chunked");
+        let body = if is_chunked { dechunk(&body) } else { body.into_owned() };
+        Ok(Reply { status, body })
+    }
 }
 
 /// Takes the chunk sizes out of a body (RFC 9112 section 7.1).

@@ -78,6 +78,7 @@ pub fn run(options: &Options) {
         let name = format!("steerd, {size} a cluster");
         (size, Server::steerd(&name, full, (1, size), &dir.join(format!("steerd-{size}")), processors))
     });
+    let limit_two = Server::role_on_both("limit, 2 workers", "dns-limit-two", true, processors);
     let two = Server::steerd("steerd, 2 workers", full, (2, 1), &dir.join("steerd-two"), processors);
 
     let (all, some) = (Queries::new(&full.clients), Queries::new(&sampled.clients));
@@ -97,6 +98,10 @@ pub fn run(options: &Options) {
         let check = clusters(ANSWERS_MAX.min(*size));
         entries.push(one(server, &all, check, qps, Goal::Variant(1.1)));
     }
+    // What two workers cost beside the generator on two processors, whatever they do.
+    let load = DnsLoad::new(limit_two.dns, SPREAD.0, &all, Anything, CHECK_ONE_IN);
+    let target = Target { load, window: SPREAD.1, qps };
+    entries.push(Entry::new(&limit_two, target, Goal::None).sharing());
     let load = DnsLoad::new(two.dns, SPREAD.0, &all, clusters(1), CHECK_ONE_IN);
     let target = Target { load, window: SPREAD.1, qps };
     entries.push(Entry::new(&two, target, Goal::Variant(1.1)).sharing());

@@ -4,10 +4,12 @@
 //! that is what steering costs.
 
 use crate::system::{Batch, Epoll};
+use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::thread;
 
 /// The reply to a query with a /24 client subnet: one address and the option again.
 const DNS_REPLY: &[u8] = b"\0\0\x84\0\0\x01\0\x01\0\0\0\x01\x05video\x03cdn\x07example\0\0\x01\0\x01\
@@ -20,15 +22,32 @@ const HTTP_REPLY: &[u8] =
 
 /// Sends every query back as a reply, a batch at a time, for ever.
 pub fn dns(at: SocketAddr) {
-    let socket = UdpSocket::bind(at).expect("a free port");
+    echo(&UdpSocket::bind(at).expect("a free port"));
+}
+
+/// The same with two workers, each with a socket of its own on one port.
+pub fn dns_two(at: SocketAddr) {
+    let socket = || {
+        let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None).expect("a socket");
+        socket.set_reuse_port(true).expect("a socket option");
+        socket.bind(&at.into()).expect("a free port");
+        UdpSocket::from(socket)
+    };
+    let (one, other) = (socket(), socket());
+    thread::spawn(move || echo(&one));
+    echo(&other);
+}
+
+/// Answers what comes to `socket`.
+fn echo(socket: &UdpSocket) {
     let mut batch = Batch::new(true);
     loop {
-        let Ok(count) = batch.receive(&socket, true) else { continue };
+        let Ok(count) = batch.receive(socket, true) else { continue };
         for slot in 0..count {
             // The first two octets stay: the id.
             batch.write(slot, DNS_REPLY.len())[2..].copy_from_slice(&DNS_REPLY[2..]);
         }
-        batch.send(&socket, count);
+        batch.send(socket, count);
     }
 }
 

@@ -94,6 +94,7 @@ fn main() {
     {
         match role.as_str() {
             "dns-limit" => limits::dns(at),
+            "dns-limit-two" => limits::dns_two(at),
             "http-limit" => limits::http(at),
             "hickory-static" => libraries::hickory(at),
             "hyper-static" => libraries::hyper(at),

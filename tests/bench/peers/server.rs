@@ -67,10 +67,20 @@ pub struct Server {
 impl Server {
     /// A role of this program.
     pub fn role(name: &str, role: &str, is_dns: bool, processors: Processors) -> Self {
+        Self::role_on(name, role, is_dns, false, processors)
+    }
+
+    /// A role of this program that runs on both processors.
+    pub fn role_on_both(name: &str, role: &str, is_dns: bool, processors: Processors) -> Self {
+        Self::role_on(name, role, is_dns, true, processors)
+    }
+
+    /// A role of this program.
+    fn role_on(name: &str, role: &str, is_dns: bool, is_on_both: bool, processors: Processors) -> Self {
         let at = loopback(free_port());
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.args([role, &at.to_string()]);
-        let child = processors.start(false, || system::end_with_us(&mut command).spawn());
+        let child = processors.start(is_on_both, || system::end_with_us(&mut command).spawn());
         let process = Process(child.expect("this program starts"));
         let mut server = Self::new(name, 0, process, at, at);
         server.wait(is_dns, None);

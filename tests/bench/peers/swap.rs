@@ -19,9 +19,11 @@ use crate::system;
 use crate::table::Table;
 use crate::world;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Queries a second.
 const QPS: u64 = 20_000;
@@ -288,7 +290,10 @@ fn steerd(options: &Options, phases: Phases, table: &mut Table, goals: &mut Goal
     });
     accept("steerd, full push, HTTP", &http, &server);
 
+    // A change of health is no change of table: meanwhile the served one is compiled and kept.
+    let pushed = SystemTime::now();
     goals.push(("health to answers", median(&health(&server)), 1.0, "ms"));
+    wait_until_kept(&dir, pushed);
     let restart = restart(server, options);
     goals.push(("from a power cut's restart to the first answer", restart, 150.0, "ms"));
     println!(
@@ -319,11 +324,13 @@ fn health(server: &Server) -> Vec<f64> {
     };
     let cluster = world::cluster_of_address(is_answered(0)[0]);
     let appliance = if cluster == world::NOBODY { appliance } else { world::address(cluster, 0) };
+    // What watches a fleet keeps its connection.
+    let mut monitor = server.as_steerd().connect();
     let flip = |round: usize| {
         let state = if round.is_multiple_of(2) { "down" } else { "up" };
         let body = format!(r#"[{{"appliance":"c{cluster:03}-a00","state":"{state}"}}]"#);
         let begin = Instant::now();
-        let reply = server.as_steerd().call("PUT", "/v1/health", body.as_bytes());
+        let reply = monitor.call("PUT", "/v1/health", body.as_bytes()).expect("the push API answers");
         let addresses = is_answered(round as u16);
         let time = ms(begin.elapsed());
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -331,6 +338,16 @@ fn health(server: &Server) -> Vec<f64> {
         time
     };
     (0..FLIPS).map(flip).collect()
+}
+
+/// Waits until steerd has written what it compiled, which it does when pushes pause; not for ever.
+fn wait_until_kept(dir: &Path, since: SystemTime) {
+    let part = dir.join("state/cache/views.part");
+    let is_kept = || part.metadata().and_then(|data| data.modified()).is_ok_and(|at| at > since);
+    let begin = Instant::now();
+    while !is_kept() && begin.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Milliseconds from starting it again after it was killed to its first answer.
