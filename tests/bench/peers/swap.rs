@@ -108,7 +108,7 @@ fn under_load<C: Clients>(
 ) -> Noticed {
     let is_over = AtomicBool::new(false);
     let (tell_ready, ready) = mpsc::channel();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let asking = scope.spawn(|| {
             system::wake_on_time();
             let mut clients = start();
@@ -124,9 +124,9 @@ fn under_load<C: Clients>(
         change.acknowledged.store(acknowledged, Ordering::SeqCst);
         let limit = Instant::now();
         while change.first_new.load(Ordering::SeqCst) == 0 && limit.elapsed() < SERVED_WITHIN {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(phases.after);
+        thread::sleep(phases.after);
         is_over.store(true, Ordering::Relaxed);
         let (quiet, busy) = asking.join().expect("clients do not panic");
         let first_new = change.first_new.load(Ordering::SeqCst);
