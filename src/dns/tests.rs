@@ -465,6 +465,71 @@ fn every_packet_has_one_outcome_and_equal_packets_equal_bytes() {
     }
 }
 
+/// Answers the general way, whatever the query.
+fn answer_generally(stage: &mut Stage, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
+    let mut out = vec![0xee; 65_535];
+    let Stage { snapshot, scratch, peer } = stage;
+    let answered = answer::answer_any(snapshot, scratch, *peer, transport, packet, &mut out);
+    out.truncate(answered.len);
+    (answered.outcome, out)
+}
+
+#[test]
+fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
+    let mut seed = 0x5eed_0003u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed >> 16) as usize % below.max(1)
+    };
+    let names = ["video", "near", "ViDeO", "nl", "nl2", "x.live", "n1"];
+    let subnets = [
+        "5.5.1.0/24",
+        "5.5.0.0/15",
+        "6.6.7.0/24",
+        "10.1.0.0/16",
+        "10.2.0.0/16",
+        "9.0.0.0/8",
+        "128.0.0.0/1",
+        "2002:505:100::/48",
+        "2a00::/56",
+        "2a00:1234:5678:9abc:def0:1234:5678:9abc/128",
+        "::ffff:5.5.0.0/112",
+        "192.0.2.1/32",
+        "::/0",
+    ];
+    let mut usual = 0;
+    for down in [&["f2"][..], &["n1"], &["f1", "f2", "f3", "n1"], &[]] {
+        let mut stage = Stage::new(down);
+        for _ in 0..5_000 {
+            let name = format!("{}.cdn.example", names[random(names.len())]);
+            let qtype = [Rtype::A, Rtype::A, Rtype::AAAA, Rtype::TXT][random(4)];
+            let mut packet = query(random(65_536) as u16, &name, qtype, Some(subnets[random(subnets.len())]));
+            for _ in 0..random(3) {
+                let at = random(packet.len());
+                packet[at] ^= 1 << random(8);
+            }
+            let transport = [Transport::Udp, Transport::Stream][random(2)];
+            if random(2) == 0 {
+                let batch = [&packet[..], &packet[..random(packet.len())], &[], &packet, &packet];
+                foresee(&stage.snapshot, &mut stage.scratch, batch.len(), batch.into_iter());
+            }
+            let mut out = [0; 4096];
+            let in_one_go = usual::answer(&stage.snapshot, &mut stage.scratch, transport, &packet, &mut out);
+            usual += usize::from(in_one_go.is_some());
+            let found = stage.send(&packet, transport);
+            let decided = stage.scratch.decided();
+            assert_eq!(found, answer_generally(&mut stage, &packet, transport), "{packet:02x?}");
+            assert_eq!(decided, stage.scratch.decided(), "{packet:02x?}");
+            if let Some(answered) = in_one_go {
+                assert_eq!((answered.outcome, &out[..answered.len]), (found.0, &found.1[..]));
+            }
+        }
+    }
+    assert!(usual > 4_000, "{usual} of 20,000 are usual");
+}
+
 #[test]
 fn ruling15_conflicts_with_a_table_are_problems() {
     let table = table::read_full(TABLE.as_bytes()).expect("a table").table;

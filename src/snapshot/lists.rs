@@ -319,3 +319,43 @@ fn push_place(list: &mut Vec<Place>, cluster: ClusterId, kind: Kind) {
         list.push(Place { cluster, kind });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table;
+
+    #[test]
+    fn a_view_with_more_lists_than_it_can_number_says_so() {
+        let clusters = ["a", "b", "c", "d"].map(|name| {
+            format!(
+                "{{\"cluster\":{{\"name\":\"{name}\",\"site\":\"s\",\"class\":\"embedded\"}}}}\n{{\"appliance\":{{\"name\":\"{name}1\",\"cluster\":\"{name}\",\"ipv4\":\"192.0.2.{}\",\"hostname\":\"{name}.example\",\"capacity_mbps\":1}}}}\n{{\"route\":{{\"prefix\":\"{}.0.0.0/8\",\"via\":[{{\"cluster\":\"{name}\"}}]}}}}\n",
+                name.as_bytes()[0],
+                name.as_bytes()[0],
+            )
+        });
+        let text = format!(
+            "{{\"table\":{{\"format\":1,\"epoch\":1,\"source\":\"test\"}}}}\n{{\"site\":{{\"code\":\"s\",\"lat\":52.0,\"lon\":4.0}}}}\n{{\"service\":{{\"name\":\"v.example\"}}}}\n{}",
+            clusters.concat()
+        );
+        let table = table::read_full(text.as_bytes()).expect("a table").table;
+        let geography = Geography::empty();
+        let from = Sources {
+            fleet: table.fleet(),
+            routes: table.routes(),
+            geography: &geography,
+            geo_candidates: 8,
+        };
+        let service = &table.fleet().services()[0];
+        for (lists_max, is_overfull) in [(6, false), (5, true)] {
+            let mut maker = ListMaker::new(ViewSpec::of(service), table.fleet());
+            maker.lists_max = lists_max;
+            maker.learn_vias(table.routes());
+            for at in 0..table.routes().vias.len() {
+                let chain = maker.chain(ChainId::NONE, ViaId::at(at));
+                maker.list(from, chain, LocationId::UNKNOWN);
+            }
+            assert_eq!(maker.is_overfull(), is_overfull, "four lists and two that have no places");
+        }
+    }
+}
