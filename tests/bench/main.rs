@@ -12,10 +12,12 @@ mod internet;
 mod lpm;
 mod mix;
 mod scale;
+mod steer;
 
 fn main() {
     if let Some(piece) = instructions::asked_for() {
-        assert!(answer::run_counted(&piece) || lpm::run_counted(&piece), "no bench is called {piece}");
+        let benches = [answer::run_counted, build::run_counted, lpm::run_counted, steer::run_counted];
+        assert!(benches.iter().any(|run| run(&piece)), "no bench is called {piece}");
         return;
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,9 @@ fn main() {
     }
     if wants("scale") {
         scale::run(step);
+    }
+    if wants("steer") {
+        steer::run(step);
     }
     if wants("answer") {
         answer::run(step);
