@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use steerd::dns::{self, Scratch, Transport};
+use steerd::dns::{self, Context, Scratch, Server, Transport};
 use steerd::fleet::Country;
 use steerd::geo::{Accuracy, Geography, Location, Point};
 use steerd::health::{Match, Order, Report, State};
@@ -331,7 +331,9 @@ impl Play {
         let packet = packet(self.first_service()?, qtype, subnet)?;
         let mut reply = vec![0; 4096];
         let mut scratch = Scratch::new();
-        let answered = dns::answer(&world, &mut scratch, address(peer)?, Transport::Udp, &packet, &mut reply);
+        let context = Context { world: &world, server: &Server::default(), now: UnixMs(0) };
+        let answered =
+            dns::answer(&context, &mut scratch, address(peer)?, Transport::Udp, &packet, &mut reply);
         reply.truncate(answered.len);
         let message = Message::from_octets(reply).map_err(|e| e.to_string())?;
         let mut told = Told::default();

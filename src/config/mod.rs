@@ -77,6 +77,10 @@ pub struct Dns {
     pub tcp_connections_max: u32,
     /// Seconds after which a silent TCP connection is closed (RFC 7766 section 6.2.3), 1 to 3600.
     pub tcp_idle_s: u32,
+    /// What the server calls itself (NSID, `id.server`), at most 128 octets; empty: it does not say.
+    pub identity: Box<str>,
+    /// What `version.bind` says, at most 255 octets; empty: it does not say.
+    pub version: Box<str>,
     /// `[[dns.zone]]`, as ordered in the file; none lies inside another.
     pub zones: Vec<Zone>,
 }
@@ -94,6 +98,10 @@ impl Dns {
     pub const TCP_CONNECTIONS_MAX: u32 = 1000;
     /// RFC 7766 section 6.2.3 advises a few seconds.
     pub const TCP_IDLE_S: u32 = 10;
+    /// What an identity may have, octets: it rides in every reply that asks for it.
+    pub const IDENTITY_LEN_MAX: usize = 128;
+    /// What a version may have, octets: one character-string.
+    pub const VERSION_LEN_MAX: usize = 255;
 }
 
 impl Default for Dns {
@@ -108,6 +116,8 @@ impl Default for Dns {
             explain_txt: false,
             tcp_connections_max: Self::TCP_CONNECTIONS_MAX,
             tcp_idle_s: Self::TCP_IDLE_S,
+            identity: Box::default(),
+            version: Box::default(),
             zones: Vec::new(),
         }
     }

@@ -83,10 +83,23 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
             "connections",
         ),
         tcp_idle_s: at.number("tcp_idle_s", Dns::TCP_IDLE_S, 1..=3600, "seconds"),
+        identity: told(&mut at, "identity", Dns::IDENTITY_LEN_MAX),
+        version: told(&mut at, "version", Dns::VERSION_LEN_MAX),
         zones: at.tables("zone").into_iter().filter_map(zone).collect(),
     };
     at.finish();
     dns
+}
+
+/// Reads what the server says of itself: printable ASCII, at most `len_max` octets.
+fn told(at: &mut RawTable<'_, '_>, key: &'static str, len_max: usize) -> Box<str> {
+    let Some(text) = at.text(key) else { return Box::default() };
+    let is_plain = text.value.bytes().all(|octet| (b' '..=b'~').contains(&octet));
+    if is_plain && text.value.len() <= len_max {
+        return text.value.into();
+    }
+    at.refuse(text.line, key, &text.value, format!("printable ASCII, at most {len_max} characters"));
+    Box::default()
 }
 
 /// Reads one `[[dns.zone]]`; `None` when its name or its name servers are missing or wrong.

@@ -2,13 +2,13 @@
 
 use super::compose::{Composer, Negative};
 use super::outcome::Outcome;
-use super::{Answered, Dropped, Scratch, Transport, usual};
+use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
 use crate::fleet::{Appliance, ServiceId};
 use crate::prefix::{Client, Family};
 use crate::snapshot::{Named, Snapshot};
 use crate::steer::{self, Choice, Key, Question, Ranking, Verdict, Want};
 use crate::wire::{
-    CLASS_IN, Ede, NameBuf, Owner, Query, Rcode, Rdata, Reject, Rtype, Section, compose_reject,
+    CLASS_CH, CLASS_IN, Ede, NameBuf, Owner, Query, Rcode, Rdata, Reject, Rtype, Section, compose_reject,
 };
 use crate::zone::{Found, Node, Rrset, Zone};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ const CHAIN_MAX: usize = 8;
 /// Total: every packet has one [`Outcome`]. Equal arguments make equal bytes. At most the client's
 /// limit is written over UDP, and errors are at most 11 octets longer than the packet.
 pub fn answer(
-    world: &Snapshot,
+    context: &Context<'_>,
     scratch: &mut Scratch,
     peer: IpAddr,
     transport: Transport,
@@ -35,21 +35,22 @@ pub fn answer(
     out: &mut [u8],
 ) -> Answered {
     scratch.decided = None;
-    if let Some(answered) = usual::answer(world, scratch, transport, packet, out) {
+    if let Some(answered) = usual::answer(context.world, scratch, transport, packet, out) {
         return answered;
     }
-    answer_any(world, scratch, peer, transport, packet, out)
+    answer_any(context, scratch, peer, transport, packet, out)
 }
 
 /// [`answer`] the general way.
 pub(super) fn answer_any(
-    world: &Snapshot,
+    context: &Context<'_>,
     scratch: &mut Scratch,
     peer: IpAddr,
     transport: Transport,
     packet: &[u8],
     out: &mut [u8],
 ) -> Answered {
+    let Context { world, server, .. } = *context;
     let Scratch { qname, alias, ranking, decided, .. } = scratch;
     *decided = None;
     let query = match Query::parse(packet, qname) {
@@ -60,7 +61,10 @@ pub(super) fn answer_any(
         Transport::Udp => query.udp_limit(world.settings().udp_size_max),
         Transport::Stream => usize::from(u16::MAX),
     };
-    let composer = Composer { query: &query, out, limit };
+    let composer = Composer { query: &query, server, out, limit };
+    if query.qclass() == CLASS_CH {
+        return chaos(server, composer);
+    }
     let is_transfer = matches!(query.qtype(), Rtype::AXFR | Rtype::IXFR);
     if query.qclass() != CLASS_IN || is_transfer {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
@@ -94,6 +98,20 @@ fn refuse(reject: &Reject<'_>, out: &mut [u8]) -> Answered {
     };
     compose_reject(reject, out)
         .map_or_else(|| Answered::dropped(Dropped::NoRoom), |len| Answered { outcome, len })
+}
+
+/// Answers a query of class CH: what the server is called and which version it runs, where it says so
+/// (RFC 4892).
+fn chaos(server: &Server, composer: Composer<'_, '_>) -> Answered {
+    let told = match composer.query.qname() {
+        b"\x02id\x06server\x00" | b"\x08hostname\x04bind\x00" => &server.identity,
+        b"\x07version\x06server\x00" | b"\x07version\x04bind\x00" => &server.version,
+        _ => "",
+    };
+    match composer.query.qtype() {
+        Rtype::TXT | Rtype::ANY if !told.is_empty() => composer.chaos(told.as_bytes()),
+        _ => composer.error(Outcome::Refused, Rcode::Refused, None, 0),
+    }
 }
 
 /// The family that an address type asks for.

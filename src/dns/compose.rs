@@ -1,9 +1,9 @@
 //! The kinds of reply, each written in one go. Layer 7; knows zones, not the table.
 
-use super::Answered;
 use super::outcome::{Dropped, Outcome};
+use super::{Answered, Server};
 use crate::wire::{
-    EcsReply, Ede, Name, Opt, Owner, Query, Rcode, Rdata, Reply, Rtype, Section, is_subdomain,
+    CLASS_CH, EcsReply, Ede, Name, Opt, Owner, Query, Rcode, Rdata, Reply, Rtype, Section, is_subdomain,
 };
 use crate::zone::{Rrset, TTL_S_DEFAULT, Zone};
 
@@ -14,6 +14,8 @@ const ANY_TTL_S: u32 = 3600;
 pub(super) struct Composer<'a, 'b> {
     /// What is replied to.
     pub(super) query: &'a Query<'a>,
+    /// Who replies.
+    pub(super) server: &'a Server,
     /// Where it is written.
     pub(super) out: &'b mut [u8],
     /// Octets, at most.
@@ -48,7 +50,9 @@ impl<'a, 'b> Composer<'a, 'b> {
     /// Begins a reply with the query's OPT answered: its subnet with `scope_len`, and `ede`.
     pub(super) fn start(self, scope_len: u8, ede: Option<Ede<'a>>) -> Option<Reply<'b, 'a>> {
         let ecs = self.query.ecs().map(|ecs| EcsReply::to(ecs, scope_len.min(ecs.family().bits())));
-        let opt = Opt::to(self.query).map(|opt| Opt { ecs, ede, ..opt });
+        let wants_nsid = self.query.edns().is_some_and(|edns| edns.nsid.is_some());
+        let nsid = Some(self.server.identity.as_bytes()).filter(|id| wants_nsid && !id.is_empty());
+        let opt = Opt::to(self.query).map(|opt| Opt { ecs, ede, nsid, ..opt });
         Reply::start(self.out, self.limit, self.query, opt)
     }
 
@@ -126,6 +130,14 @@ impl<'a, 'b> Composer<'a, 'b> {
         let Some(mut reply) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
         let hinfo = [Rdata::Bytes(b"\x07RFC8482\x00")];
         reply.rrset(Section::Answer, Owner::Qname, Rtype::HINFO, ANY_TTL_S, hinfo);
+        Self::finish(reply, Outcome::Static, Rcode::NoError, true)
+    }
+
+    /// One text about the server, of class CH and TTL 0 (RFC 4892).
+    pub(super) fn chaos(self, text: &[u8]) -> Answered {
+        let Some(mut reply) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        reply.set_class(CLASS_CH);
+        reply.rrset(Section::Answer, Owner::Qname, Rtype::TXT, 0, [Rdata::Text(text)]);
         Self::finish(reply, Outcome::Static, Rcode::NoError, true)
     }
 

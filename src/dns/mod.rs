@@ -1,7 +1,7 @@
 //! Query bytes in, reply bytes out.
 //!
 //! [`answer()`] is the whole of it: the same function answers a datagram, a stream's message and a
-//! test. It reads one [`Snapshot`](crate::snapshot::Snapshot), zones included, keeps nothing, and allocates nothing for address
+//! test. It reads one [`Snapshot`], zones included, keeps nothing, and allocates nothing for address
 //! queries to services. Precedence (ruling 15): a service or host name written exactly so, static
 //! records, then wildcards, the longest first. Layer 7: no socket, no clock.
 //!
@@ -12,21 +12,37 @@
 //! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
 //! | `outcome` | the closed list of what can happen |
+//! | `server` | what the server says of itself, whatever the table |
 
 mod answer;
 mod compose;
 mod foresight;
 mod outcome;
+mod server;
 mod usual;
 
 pub use answer::answer;
 pub use foresight::foresee;
 pub use outcome::{Dropped, Outcome};
+pub use server::Server;
 
 use crate::fleet::ServiceId;
+use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Ranking};
+use crate::units::UnixMs;
 use crate::wire::NameBuf;
 use foresight::Foresight;
+
+/// What the queries of a batch are answered from.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The generation.
+    pub world: &'a Snapshot,
+    /// The server.
+    pub server: &'a Server,
+    /// When the batch was received.
+    pub now: UnixMs,
+}
 
 /// How a query came, which bounds its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::units::UnixMs;
 use crate::wire::Rtype;
 use crate::zone::{Zones, tests::settings};
 use domain::base::Message;
+use domain::base::iana::Class;
 use domain::base::message::RecordSection;
 use domain::base::opt::{ClientSubnet, ExtendedError};
 use domain::rdata::AllRecordData;
@@ -66,6 +67,7 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
 /// A world with these appliances down.
 struct Stage {
     snapshot: Snapshot,
+    server: Server,
     scratch: Scratch,
     peer: IpAddr,
 }
@@ -98,6 +100,7 @@ impl Stage {
         let zones = Arc::new(Zones::build(&[settings(RECORDS)]).expect("a zone"));
         Self {
             snapshot: Snapshot::new(1, compiled, overlay, zones),
+            server: Server::default(),
             scratch: Scratch::new(),
             peer: "7.7.7.7".parse().expect("an address"),
         }
@@ -106,7 +109,9 @@ impl Stage {
     /// Answers `packet` and returns outcome and bytes.
     fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
-        let answered = answer(&self.snapshot, &mut self.scratch, self.peer, transport, packet, &mut out);
+        let Self { snapshot, server, scratch, peer } = self;
+        let context = Context { world: snapshot, server, now: UnixMs(3) };
+        let answered = answer(&context, scratch, *peer, transport, packet, &mut out);
         out.truncate(answered.len);
         (answered.outcome, out)
     }
@@ -468,8 +473,9 @@ fn every_packet_has_one_outcome_and_equal_packets_equal_bytes() {
 /// Answers the general way, whatever the query.
 fn answer_generally(stage: &mut Stage, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
     let mut out = vec![0xee; 65_535];
-    let Stage { snapshot, scratch, peer } = stage;
-    let answered = answer::answer_any(snapshot, scratch, *peer, transport, packet, &mut out);
+    let Stage { snapshot, server, scratch, peer } = stage;
+    let context = Context { world: snapshot, server, now: UnixMs(3) };
+    let answered = answer::answer_any(&context, scratch, *peer, transport, packet, &mut out);
     out.truncate(answered.len);
     (answered.outcome, out)
 }
@@ -499,7 +505,7 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
         "192.0.2.1/32",
         "::/0",
     ];
-    let mut usual = 0;
+    let (mut usual, mut foreseen) = (0, 0);
     for down in [&["f2"][..], &["n1"], &["f1", "f2", "f3", "n1"], &[]] {
         let mut stage = Stage::new(down);
         for _ in 0..5_000 {
@@ -514,6 +520,7 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
             if random(2) == 0 {
                 let batch = [&packet[..], &packet[..random(packet.len())], &[], &packet, &packet];
                 foresee(&stage.snapshot, &mut stage.scratch, batch.len(), batch.into_iter());
+                foreseen += stage.scratch.foresight.foreseen_count();
             }
             let mut out = [0; 4096];
             let in_one_go = usual::answer(&stage.snapshot, &mut stage.scratch, transport, &packet, &mut out);
@@ -528,6 +535,73 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
         }
     }
     assert!(usual > 1_000, "{usual} of 20,000 are usual");
+    assert!(foreseen > 10_000, "{foreseen} lookups were foreseen");
+}
+
+#[test]
+fn what_was_foreseen_is_taken_only_for_its_client_view_and_generation() {
+    let mut stage = Stage::new(&[]);
+    let packets: Vec<_> =
+        (1..=5).map(|n| query(7, "video.cdn.example", Rtype::A, Some(&format!("5.5.{n}.0/24")))).collect();
+    let batch = || packets.iter().map(|packet| &packet[..]);
+    // The name leads to its view from the second batch on.
+    stage.send(&packets[0], Transport::Udp);
+    foresee(&stage.snapshot, &mut stage.scratch, packets.len(), batch());
+    let service = stage.snapshot.fleet().service_by_name("video.cdn.example").expect("a service");
+    let position = stage.snapshot.view_position(service);
+    let hit = |world: &Snapshot, turn, position, address: &str| {
+        let client = crate::prefix::Client::of(address.parse().expect("an address"));
+        stage.scratch.foresight.hit(world, turn, position, client)
+    };
+    assert!(hit(&stage.snapshot, 2, position, "5.5.3.0").is_some());
+    assert_eq!(hit(&stage.snapshot, 2, position, "5.5.4.0"), None);
+    assert_eq!(hit(&stage.snapshot, 2, position + 1, "5.5.3.0"), None);
+    assert_eq!(hit(&stage.snapshot, 5, position, "5.5.3.0"), None);
+    let later = Snapshot::new(
+        2,
+        Arc::clone(stage.snapshot.compiled()),
+        Arc::clone(stage.snapshot.overlay()),
+        Arc::clone(stage.snapshot.zones()),
+    );
+    assert_eq!(hit(&later, 2, position, "5.5.3.0"), None);
+    // Fewer than gain: nothing is left of the batch before.
+    foresee(&stage.snapshot, &mut stage.scratch, 1, batch().take(1));
+    assert_eq!(stage.scratch.foresight.foreseen_count(), 0);
+}
+
+#[test]
+fn rfc4892_and_rfc5001_a_server_says_who_it_is_where_it_may() {
+    let mut stage = Stage::new(&[]);
+    let ask = |stage: &mut Stage, name: &str, qtype| {
+        let mut packet = query(7, name, qtype, None);
+        let class_at = packet.len() - 1;
+        packet[class_at] = 3;
+        let (outcome, reply) = stage.send(&packet, Transport::Udp);
+        let message = Message::from_octets(&reply[..]).expect("a message");
+        let mut records = message.answer().expect("answers").limit_to::<AllRecordData<_, _>>();
+        let told = records.next().map(|record| record.expect("a record"));
+        (outcome, told.map(|record| (record.class(), record.data().to_string())))
+    };
+    for name in ["version.bind", "id.server"] {
+        assert_eq!(ask(&mut stage, name, Rtype::TXT), (Outcome::Refused, None), "{name}");
+    }
+    stage.server = Server { identity: "ams-1".into(), version: "7".into() };
+    let told = |text: &str| (Outcome::Static, Some((Class::CH, format!("\"{text}\""))));
+    for (name, text) in
+        [("version.bind", "7"), ("VERSION.server", "7"), ("id.server", "ams-1"), ("hostname.bind", "ams-1")]
+    {
+        assert_eq!(ask(&mut stage, name, Rtype::TXT), told(text), "{name}");
+        assert_eq!(ask(&mut stage, name, Rtype::ANY), told(text), "{name}");
+        assert_eq!(ask(&mut stage, name, Rtype::A), (Outcome::Refused, None), "{name}");
+    }
+    assert_eq!(ask(&mut stage, "video.cdn.example", Rtype::TXT), (Outcome::Refused, None));
+    // An empty NSID option asks; without it nothing is said.
+    let mut packet = query(7, "video.cdn.example", Rtype::A, Some(""));
+    assert!(!stage.send(&packet, Transport::Udp).1.windows(5).any(|octets| octets == b"ams-1"));
+    let len_at = packet.len() - 1;
+    packet[len_at] = 4;
+    packet.extend_from_slice(&[0, 3, 0, 0]);
+    assert!(stage.send(&packet, Transport::Udp).1.ends_with(b"\x00\x03\x00\x05ams-1"));
 }
 
 #[test]

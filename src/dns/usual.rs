@@ -20,16 +20,23 @@ pub(super) fn answer(
     packet: &[u8],
     out: &mut [u8],
 ) -> Option<Answered> {
+    let turn = scratch.foresight.begin();
     let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
     world.is_home(id).then_some(())?;
-    scratch.foresight.learn(query.glimpsed_name(), world.view_position(id));
+    let position = world.view_position(id);
+    scratch.foresight.learn(query.glimpsed_name(), position);
     let service = world.fleet().service(id);
     let family = query.family();
     let client = Client::of(query.ecs().address());
     let want = Want::Family(family, service.answers_max);
-    let choice =
-        steer::steer(world, &Question { service: id, client, want, key: Key::Dns }, &mut scratch.ranking);
+    let question = Question { service: id, client, want, key: Key::Dns };
+    let view = world.view(id);
+    let found = match scratch.foresight.hit(world, turn, position, client) {
+        Some(hit) => view.found(hit),
+        None => view.find(client),
+    };
+    let choice = steer::steer_found(world, &question, &found, &mut scratch.ranking);
     if choice.peer_decides || !matches!(choice.verdict, Verdict::Serve { .. }) {
         return None;
     }

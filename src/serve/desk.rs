@@ -3,7 +3,7 @@
 //! [`DnsDesk`] answers DNS for one thread, [`HttpDesk`] redirects. Each loads the snapshot once, a
 //! batch or a request at a time, and passes it down. Layer 8.
 
-use crate::dns::{self, Answered, Transport};
+use crate::dns::{self, Answered, Context, Transport};
 use crate::fleet::ServiceId;
 use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Unlabelled, Writer};
@@ -11,8 +11,10 @@ use crate::publish::Publisher;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet};
+use crate::serve::run::now;
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Match};
+use crate::units::UnixMs;
 use arc_swap::{ArcSwap, Guard};
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ use std::time::Instant;
 pub struct Desks {
     /// Owns the snapshot.
     pub publisher: Arc<Publisher>,
+    /// What config says about DNS, whatever the table; replaced by a reload.
+    pub server: Arc<ArcSwap<dns::Server>>,
     /// What config says about redirects; replaced by a reload.
     pub redirects: Arc<ArcSwap<http::Settings>>,
     /// Counters.
@@ -57,6 +61,7 @@ impl DecisionCounter {
 /// Answers DNS for one thread.
 pub struct DnsDesk {
     publisher: Arc<Publisher>,
+    server: Arc<ArcSwap<dns::Server>>,
     scratch: dns::Scratch,
     udp: Writer<Packet>,
     stream: Writer<Packet>,
@@ -82,6 +87,7 @@ impl MakeAnswer for Desks {
         let meters = &self.meters;
         DnsDesk {
             publisher: Arc::clone(&self.publisher),
+            server: Arc::clone(&self.server),
             scratch: dns::Scratch::new(),
             udp: meters.udp.writer(),
             stream: meters.stream.writer(),
@@ -104,16 +110,31 @@ impl DnsDesk {
     }
 }
 
-impl Answer for DnsDesk {
-    type World = Guard<Arc<Snapshot>>;
+/// What a batch is answered from.
+#[derive(Debug)]
+pub struct Batch {
+    world: Guard<Arc<Snapshot>>,
+    server: Guard<Arc<dns::Server>>,
+    now: UnixMs,
+}
 
-    fn begin(&mut self) -> Self::World {
+impl Batch {
+    /// For the answer.
+    fn context(&self) -> Context<'_> {
+        Context { world: &self.world, server: &self.server, now: self.now }
+    }
+}
+
+impl Answer for DnsDesk {
+    type World = Batch;
+
+    fn begin(&mut self) -> Batch {
         self.began = Instant::now();
-        self.publisher.load()
+        Batch { world: self.publisher.load(), server: self.server.load(), now: now() }
     }
 
     fn foresee<'q>(&mut self, world: &Self::World, count: usize, queries: impl Iterator<Item = &'q [u8]>) {
-        dns::foresee(world, &mut self.scratch, count, queries);
+        dns::foresee(&world.world, &mut self.scratch, count, queries);
     }
 
     fn answer(
@@ -126,10 +147,10 @@ impl Answer for DnsDesk {
     ) -> usize {
         self.transport = transport;
         let Answered { outcome, len } =
-            dns::answer(world, &mut self.scratch, peer.ip(), transport, query, out);
+            dns::answer(&world.context(), &mut self.scratch, peer.ip(), transport, query, out);
         self.end(Packet::Answered(outcome), 1);
         if let Some((service, choice)) = self.scratch.decided() {
-            self.decided.count(world, service, &choice);
+            self.decided.count(&world.world, service, &choice);
         }
         len
     }

@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
+use crate::dns;
 use crate::geo::Geography;
 use crate::http;
 use crate::problem::Problem;
@@ -64,6 +65,7 @@ pub struct Node {
     config: Mutex<Config>,
     publisher: Arc<Publisher>,
     control: Arc<ControlState>,
+    server: Arc<ArcSwap<dns::Server>>,
     redirects: Arc<ArcSwap<http::Settings>>,
     table: Mutex<Option<TableFile>>,
 }
@@ -100,6 +102,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
+    let server = Arc::new(ArcSwap::from_pointee(dns::Server::from(&config.dns)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
@@ -107,6 +110,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let layout = Layout::of(&config);
     let desks = Desks {
         publisher: Arc::clone(&publisher),
+        server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
         meters,
         threads: Arc::default(),
@@ -134,6 +138,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             config: Mutex::new(config),
             publisher,
             control: Arc::new(control),
+            server,
             redirects,
             table: Mutex::new(table),
         }
@@ -188,6 +193,7 @@ impl Node {
             return;
         }
         self.control.auth.store(Arc::new(loaded.auth));
+        self.server.store(Arc::new(dns::Server::from(&config.dns)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {

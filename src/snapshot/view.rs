@@ -5,7 +5,7 @@
 //! and one bit for space that is not globally reachable.
 
 use crate::fleet::{ClusterId, Fleet, GeoRules, Service};
-use crate::lpm::{Lpm, VALUE_BITS};
+use crate::lpm::{Hit, Lpm, VALUE_BITS};
 use crate::prefix::{Client, special};
 use serde::Serialize;
 use std::net::IpAddr;
@@ -165,11 +165,17 @@ pub struct View {
 
 impl View {
     /// Finds the list of `client`.
+    #[inline]
     pub fn find(&self, client: Client) -> Found<'_> {
-        let hit = match client.addr() {
+        self.found(match client.addr() {
             IpAddr::V4(addr) => self.v4.lookup(u32::from(addr)),
             IpAddr::V6(addr) => self.v6.lookup(u128::from(addr)),
-        };
+        })
+    }
+
+    /// What `hit`, found in this view, stands for.
+    #[inline]
+    pub fn found(&self, hit: Hit) -> Found<'_> {
         let value = Value::from_raw(hit.value);
         Found {
             list: self.lists.get(value.list()),
@@ -179,16 +185,17 @@ impl View {
         }
     }
 
-    /// Looks many clients up, so that what is read for them is at hand when they are asked for: their
-    /// waits for memory overlap. Gives something made of all that was read.
-    pub fn touch(&self, v4: &[u32], v6: &[u128]) -> u32 {
+    /// Looks many clients up, so that their waits for memory overlap, and reads where their lists begin.
+    /// Calls `found` for each of `v4`, then of `v6`; gives something made of all that was read.
+    pub fn find_all(&self, v4: &[u32], v6: &[u128], mut found: impl FnMut(Hit)) -> u32 {
         let mut made = 0_u32;
-        let mut touch = |hit: crate::lpm::Hit| {
+        let mut take = |hit: Hit| {
             let first = self.lists.get(Value::from_raw(hit.value).list()).first();
             made = made.wrapping_add(first.map_or(0, |place| place.cluster.index() as u32));
+            found(hit);
         };
-        self.v4.lookup_all(v4, &mut touch);
-        self.v6.lookup_all(v6, &mut touch);
+        self.v4.lookup_all(v4, &mut take);
+        self.v6.lookup_all(v6, &mut take);
         made
     }
 

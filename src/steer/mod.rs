@@ -240,12 +240,35 @@ pub fn steer_recorded(
     ranking: &mut Ranking,
     recorder: &mut impl Recorder,
 ) -> Choice {
+    let found = world.view(question.service).find(question.client);
+    walk_list(world, question, &found, ranking, recorder)
+}
+
+/// [`steer`] where the client's list was found before, in this world.
+#[inline]
+pub fn steer_found(
+    world: &Snapshot,
+    question: &Question<'_>,
+    found: &Found<'_>,
+    ranking: &mut Ranking,
+) -> Choice {
+    walk_list(world, question, found, ranking, &mut Silent)
+}
+
+/// Key, scope and walk: all of the decision but the list.
+#[inline]
+fn walk_list(
+    world: &Snapshot,
+    question: &Question<'_>,
+    found: &Found<'_>,
+    ranking: &mut Ranking,
+    recorder: &mut impl Recorder,
+) -> Choice {
     ranking.appliances.clear();
     let view = world.view(question.service);
     let service = world.fleet().service(question.service);
-    let found = view.find(question.client);
-    recorder.found(&found);
-    let (key, scope_len) = key_and_scope(world, question, service, &found, view.members());
+    recorder.found(found);
+    let (key, scope_len) = key_and_scope(world, question, service, found, view.members());
     let walk = Walk {
         world,
         service,

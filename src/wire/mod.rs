@@ -97,6 +97,8 @@ impl Rtype {
 
 /// Class IN.
 pub const CLASS_IN: u16 = 1;
+/// Class CH, in which servers tell about themselves (RFC 4892).
+pub const CLASS_CH: u16 = 3;
 /// Class ANY, which TSIG records carry.
 pub const CLASS_ANY: u16 = 255;
 

@@ -212,6 +212,8 @@ pub struct Reply<'b, 'q> {
     counts: [u16; 3],
     /// The section written last.
     section: Section,
+    /// Class of the records.
+    class: u16,
     truncated: bool,
 }
 
@@ -234,8 +236,14 @@ impl<'b, 'q> Reply<'b, 'q> {
             opt,
             counts: [0; 3],
             section: Section::Answer,
+            class: CLASS_IN,
             truncated: false,
         })
+    }
+
+    /// Makes the records that follow of another class than IN.
+    pub fn set_class(&mut self, class: u16) {
+        self.class = class;
     }
 
     /// Writes one record set whole, and says whether it fitted.
@@ -297,7 +305,7 @@ impl<'b, 'q> Reply<'b, 'q> {
             _ => 0,
         };
         let [t0, t1] = rtype.0.to_be_bytes();
-        let [c0, c1] = CLASS_IN.to_be_bytes();
+        let [c0, c1] = self.class.to_be_bytes();
         let [x0, x1, x2, x3] = ttl_s.to_be_bytes();
         let pointer_and_head = [0xc0, HEADER_LEN as u8, t0, t1, c0, c1, x0, x1, x2, x3, 0, known_len];
         match owner {

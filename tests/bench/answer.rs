@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
-use steerd::dns::{self, Outcome, Scratch, Transport};
+use steerd::dns::{self, Context, Outcome, Scratch, Server, Transport};
 use steerd::geo::Geography;
 use steerd::health::Health;
 use steerd::snapshot::{Compiler, Settings, Snapshot};
@@ -99,10 +99,11 @@ impl Packet {
 pub fn ask_all(world: &Snapshot, queries: &[Packet]) -> usize {
     let mut scratch = Scratch::new();
     let peer = IpAddr::from([127, 0, 0, 1]);
+    let context = Context { world, server: &Server::default(), now: UnixMs(0) };
     let mut out = vec![0; 4160];
     let answer = |query: &Packet| {
         let packet = &query.octets[..query.len];
-        let answered = dns::answer(world, &mut scratch, peer, Transport::Udp, packet, &mut out);
+        let answered = dns::answer(&context, &mut scratch, peer, Transport::Udp, packet, &mut out);
         black_box(&out);
         usize::from(answered.outcome == Outcome::Steered)
     };

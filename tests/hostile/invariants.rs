@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use steerd::dns::{Answered, Outcome, Scratch, Transport, answer};
+use steerd::dns::{Answered, Context, Outcome, Scratch, Server, Transport, answer};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
@@ -23,6 +23,7 @@ use steerd::http::{self, Caller, Head, HttpOutcome, Trust};
 use steerd::snapshot::{Compiler, Settings, Snapshot};
 use steerd::table::journal::{self, Tail};
 use steerd::table::{self, PROBLEMS_MAX, Table, artefact as binary};
+use steerd::units::UnixMs;
 use steerd::wire::EcsRequest;
 use steerd::zone::{SoaSettings, ZoneSettings, Zones};
 
@@ -194,14 +195,16 @@ fn reply_to(world: &Snapshot, octets: &[u8], peer: IpAddr, transport: Transport)
     let room = if octets.len() > 4096 { 65_535 } else { 8192 };
     let mut out = vec![0u8; room];
     let mut scratch = Scratch::new();
-    let first = answer(world, &mut scratch, peer, transport, octets, &mut out);
+    let server = Server { identity: "ams-1".into(), version: "1".into() };
+    let context = Context { world, server: &server, now: UnixMs(1_700_000_000_000) };
+    let first = answer(&context, &mut scratch, peer, transport, octets, &mut out);
     assert!(first.len <= out.len());
     out.truncate(first.len);
     let mut again = vec![0xee; room];
     // A worker's scratch holds what was asked before.
-    answer(world, &mut scratch, peer, transport, OTHER_QUERY, &mut again);
+    answer(&context, &mut scratch, peer, transport, OTHER_QUERY, &mut again);
     again.fill(0xdd);
-    let second = answer(world, &mut scratch, peer, transport, octets, &mut again);
+    let second = answer(&context, &mut scratch, peer, transport, octets, &mut again);
     assert_eq!((first, &out[..]), (second, &again[..second.len]), "equal packets, equal bytes");
     check_reply(octets, transport, first, &out);
     (first.outcome, out)
