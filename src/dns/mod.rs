@@ -11,6 +11,7 @@
 //! | `foresight` | what a batch of queries will ask memory for |
 //! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
+//! | `signing` | what a signed reply has beside an unsigned one |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
 
@@ -19,6 +20,7 @@ mod compose;
 mod foresight;
 mod outcome;
 mod server;
+mod signing;
 mod usual;
 
 pub use answer::answer;
@@ -26,12 +28,14 @@ pub use foresight::foresee;
 pub use outcome::{Dropped, Outcome};
 pub use server::Server;
 
+use crate::dnssec;
 use crate::fleet::ServiceId;
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Ranking};
 use crate::units::UnixMs;
 use crate::wire::NameBuf;
 use foresight::Foresight;
+use signing::Signatory;
 
 /// What the queries of a batch are answered from.
 #[derive(Debug, Clone, Copy)]
@@ -61,12 +65,18 @@ pub struct Scratch {
     ranking: Ranking,
     decided: Option<(ServiceId, Choice)>,
     foresight: Foresight,
+    signatory: Signatory,
 }
 
 impl Scratch {
     /// What was decided for the packet answered last, where it came to a decision.
     pub fn decided(&self) -> Option<(ServiceId, Choice)> {
         self.decided
+    }
+
+    /// What signatures cost since it was asked last.
+    pub fn take_signed(&mut self) -> dnssec::Counts {
+        self.signatory.signer.take_counts()
     }
 
     /// With room for usual rankings.

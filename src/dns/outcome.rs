@@ -53,13 +53,15 @@ pub enum Outcome {
     NotReady,
     /// Nobody is up, and there is nothing to fall back to.
     NobodyUp,
+    /// No signature could be made, over a connection.
+    Unsigned,
     /// No reply.
     Dropped(Dropped),
 }
 
 impl Outcome {
     /// All, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Steered,
         Self::Aliased,
         Self::Static,
@@ -74,6 +76,7 @@ impl Outcome {
         Self::NotAuth,
         Self::NotReady,
         Self::NobodyUp,
+        Self::Unsigned,
         Self::Dropped(Dropped::Short),
         Self::Dropped(Dropped::Reply),
         Self::Dropped(Dropped::NoRoom),
@@ -96,9 +99,10 @@ impl Outcome {
             Self::NotAuth => 11,
             Self::NotReady => 12,
             Self::NobodyUp => 13,
-            Self::Dropped(Dropped::Short) => 14,
-            Self::Dropped(Dropped::Reply) => 15,
-            Self::Dropped(Dropped::NoRoom) => 16,
+            Self::Unsigned => 14,
+            Self::Dropped(Dropped::Short) => 15,
+            Self::Dropped(Dropped::Reply) => 16,
+            Self::Dropped(Dropped::NoRoom) => 17,
         }
     }
 
@@ -119,13 +123,15 @@ impl Outcome {
             Self::NotAuth => "notauth",
             Self::NotReady => "not_ready",
             Self::NobodyUp => "nobody_up",
+            Self::Unsigned => "unsigned",
             Self::Dropped(Dropped::Short) => "dropped_short",
             Self::Dropped(Dropped::Reply) => "dropped_reply",
             Self::Dropped(Dropped::NoRoom) => "dropped_no_room",
         }
     }
 
-    /// The response code that was sent; `None` when nothing was.
+    /// The response code that was sent; `None` when nothing was. A signed reply about a name that does
+    /// not exist says NOERROR instead (RFC 9824).
     pub fn rcode(self) -> Option<Rcode> {
         Some(match self {
             Self::Steered
@@ -140,7 +146,7 @@ impl Outcome {
             Self::NotImp => Rcode::NotImp,
             Self::BadVers => Rcode::BadVers,
             Self::NotAuth => Rcode::NotAuth,
-            Self::NotReady | Self::NobodyUp => Rcode::ServFail,
+            Self::NotReady | Self::NobodyUp | Self::Unsigned => Rcode::ServFail,
             Self::Dropped(_) => return None,
         })
     }

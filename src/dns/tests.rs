@@ -523,7 +523,8 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
                 foreseen += stage.scratch.foresight.foreseen_count();
             }
             let mut out = [0; 4096];
-            let in_one_go = usual::answer(&stage.snapshot, &mut stage.scratch, transport, &packet, &mut out);
+            let context = Context { world: &stage.snapshot, server: &stage.server, now: UnixMs(3) };
+            let in_one_go = usual::answer(&context, &mut stage.scratch, transport, &packet, &mut out);
             usual += usize::from(in_one_go.is_some());
             let found = stage.send(&packet, transport);
             let decided = stage.scratch.decided();
@@ -585,7 +586,7 @@ fn rfc4892_and_rfc5001_a_server_says_who_it_is_where_it_may() {
     for name in ["version.bind", "id.server"] {
         assert_eq!(ask(&mut stage, name, Rtype::TXT), (Outcome::Refused, None), "{name}");
     }
-    stage.server = Server { identity: "ams-1".into(), version: "7".into() };
+    stage.server = Server { identity: "ams-1".into(), version: "7".into(), ..Server::default() };
     let told = |text: &str| (Outcome::Static, Some((Class::CH, format!("\"{text}\""))));
     for (name, text) in
         [("version.bind", "7"), ("VERSION.server", "7"), ("id.server", "ams-1"), ("hostname.bind", "ams-1")]

@@ -4,9 +4,9 @@
 //! decides anything that it does not. Layer 7. Tests: the two give the same octets.
 
 use super::outcome::Outcome;
-use super::{Answered, Scratch, Transport};
+use super::{Answered, Context, Scratch, Transport};
 use crate::prefix::Client;
-use crate::snapshot::{Named, Snapshot};
+use crate::snapshot::Named;
 use crate::steer::{self, Key, Question, Verdict, Want};
 use crate::wire::UsualQuery;
 
@@ -14,16 +14,20 @@ use crate::wire::UsualQuery;
 /// when it is not.
 #[inline]
 pub(super) fn answer(
-    world: &Snapshot,
+    context: &Context<'_>,
     scratch: &mut Scratch,
     transport: Transport,
     packet: &[u8],
     out: &mut [u8],
 ) -> Option<Answered> {
+    let Context { world, server, .. } = *context;
     let turn = scratch.foresight.begin();
     let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
-    world.is_home(id).then_some(())?;
+    let zone = world.home_zone(id)?;
+    if query.wants_signatures() && server.keyrings.find(zone.apex().as_wire()).is_some() {
+        return None;
+    }
     let position = world.view_position(id);
     scratch.foresight.learn(query.glimpsed_name(), position);
     let service = world.fleet().service(id);

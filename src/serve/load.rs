@@ -6,15 +6,16 @@
 
 use crate::config::{self, Config};
 use crate::control::Auth;
+use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::health;
 use crate::problem::Problem;
 use crate::publish::Rules;
 use crate::publish::cache::Cache;
-use crate::serve::{Layout, places};
+use crate::serve::{Layout, keys, places};
 use crate::snapshot;
 use crate::table::Limits;
-use crate::units::BasisPoints;
+use crate::units::{BasisPoints, UnixMs};
 use crate::zone::{SoaSettings, ZoneSettings, Zones};
 use std::fs;
 use std::path::Path;
@@ -31,6 +32,8 @@ pub struct Loaded {
     pub zones: Arc<Zones>,
     /// Who may call the push API.
     pub auth: Auth,
+    /// Keys of signed zones.
+    pub keyrings: Keyrings,
     /// What is odd about the files, but can be served.
     pub warnings: Vec<Problem>,
 }
@@ -40,16 +43,18 @@ impl Loaded {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(config: &Config, cache: &Cache) -> Result<Self, Vec<Problem>> {
+    pub fn read(config: &Config, cache: &Cache, now: UnixMs) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (geography, warnings) = keep(&mut problems, places::geography(config, cache));
+        let (geography, mut warnings) = keep(&mut problems, places::geography(config, cache));
         let zones = keep(&mut problems, zones(config));
         let auth = keep(&mut problems, auth(config));
+        let (keyrings, odd) = keep(&mut problems, keys::keyrings(config, now.into()));
+        warnings.extend(odd);
         if !problems.is_empty() {
             return Err(problems);
         }
         let geography = geography.unwrap_or_else(|| Arc::new(Geography::empty()));
-        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, warnings })
+        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, keyrings, warnings })
     }
 }
 

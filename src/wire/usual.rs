@@ -120,6 +120,11 @@ impl<'a> UsualQuery<'a> {
         self.head.get(HEADER_LEN..).and_then(glimpsed_name).unwrap_or_default()
     }
 
+    /// Whether it has the DO bit.
+    pub fn wants_signatures(&self) -> bool {
+        self.dnssec_ok != 0
+    }
+
     /// The family of the addresses asked for.
     pub fn family(&self) -> Family {
         self.family

@@ -195,7 +195,7 @@ fn reply_to(world: &Snapshot, octets: &[u8], peer: IpAddr, transport: Transport)
     let room = if octets.len() > 4096 { 65_535 } else { 8192 };
     let mut out = vec![0u8; room];
     let mut scratch = Scratch::new();
-    let server = Server { identity: "ams-1".into(), version: "1".into() };
+    let server = Server { identity: "ams-1".into(), version: "1".into(), ..Server::default() };
     let context = Context { world, server: &server, now: UnixMs(1_700_000_000_000) };
     let first = answer(&context, &mut scratch, peer, transport, octets, &mut out);
     assert!(first.len <= out.len());
