@@ -411,7 +411,13 @@ mod tests {
         say("roll cdn.example --dir DIR", dir.path()).expect("rolled");
         let now = UnixS::from(now());
         let keyring = keyring(dir.path(), now);
-        assert_eq!(keyring.phases().len(), 4, "{:?}", keyring.phases());
+        let counts: Vec<usize> = keyring
+            .phases()
+            .iter()
+            .map(|phase| phase.records(crate::wire::Rtype::DNSKEY).map_or(0, |keys| keys.rdatas.len()))
+            .collect();
+        // The keys may be of one second or of two.
+        assert!(counts.ends_with(&[3, 3, 2]), "{counts:?}");
         assert!(keyring.phases().iter().all(|phase| !phase.is_continued()));
         assert!(say("roll cdn.example --dir DIR --role zsk", dir.path()).is_err(), "rolled already");
     }

@@ -259,7 +259,7 @@ impl<'a> Asked<'a> {
                 let addresses = ranking
                     .appliances()
                     .iter()
-                    .filter_map(|id| world.fleet().address(*id, family).map(rdata_of));
+                    .filter_map(|id| world.fleet().address(*id, family).map(Rdata::of));
                 return composer.records(
                     Outcome::Steered,
                     self.query.qtype(),
@@ -320,7 +320,7 @@ impl<'a> Asked<'a> {
                 self.query.qtype(),
                 APPLIANCE_TTL_S,
                 0,
-                std::iter::once(rdata_of(address)),
+                [Rdata::of(address)],
             ),
             None => composer.negative(Negative::no_data(self.zone, present)),
         }
@@ -434,12 +434,4 @@ struct Decided {
     scope_len: u8,
     /// The query's subnet decided, not the peer.
     is_by_subnet: bool,
-}
-
-/// An address as record data.
-fn rdata_of(address: IpAddr) -> Rdata<'static> {
-    match address {
-        IpAddr::V4(address) => Rdata::A(address),
-        IpAddr::V6(address) => Rdata::Aaaa(address),
-    }
 }

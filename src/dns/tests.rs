@@ -1,6 +1,8 @@
 //! Queries through [`answer()`], replies read by another codec and compared as one line each.
 //! Layer 7, tests only.
 
+mod signed;
+
 use super::*;
 use crate::fleet::Country;
 use crate::geo::{Geography, Location};
@@ -70,6 +72,7 @@ struct Stage {
     server: Server,
     scratch: Scratch,
     peer: IpAddr,
+    now: UnixMs,
 }
 
 impl Stage {
@@ -103,14 +106,15 @@ impl Stage {
             server: Server::default(),
             scratch: Scratch::new(),
             peer: "7.7.7.7".parse().expect("an address"),
+            now: UnixMs(3),
         }
     }
 
     /// Answers `packet` and returns outcome and bytes.
     fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
-        let Self { snapshot, server, scratch, peer } = self;
-        let context = Context { world: snapshot, server, now: UnixMs(3) };
+        let Self { snapshot, server, scratch, peer, now } = self;
+        let context = Context { world: snapshot, server, now: *now };
         let answered = answer(&context, scratch, *peer, transport, packet, &mut out);
         out.truncate(answered.len);
         (answered.outcome, out)
@@ -473,8 +477,8 @@ fn every_packet_has_one_outcome_and_equal_packets_equal_bytes() {
 /// Answers the general way, whatever the query.
 fn answer_generally(stage: &mut Stage, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
     let mut out = vec![0xee; 65_535];
-    let Stage { snapshot, server, scratch, peer } = stage;
-    let context = Context { world: snapshot, server, now: UnixMs(3) };
+    let Stage { snapshot, server, scratch, peer, now } = stage;
+    let context = Context { world: snapshot, server, now: *now };
     let answered = answer::answer_any(&context, scratch, *peer, transport, packet, &mut out);
     out.truncate(answered.len);
     (answered.outcome, out)

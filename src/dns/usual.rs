@@ -1,14 +1,15 @@
 //! The usual query, from its octets to those of the reply, in one go: an address of a service, asked
-//! on behalf of a client subnet, that somebody serves. What is not of that kind on the way, whatever
+//! on behalf of a client subnet, that somebody serves, its signature at hand where it needs one. What is not of that kind on the way, whatever
 //! the reason, is answered from the start by `answer`, which does the same and more; nothing here
 //! decides anything that it does not. Layer 7. Tests: the two give the same octets.
 
 use super::outcome::Outcome;
 use super::{Answered, Context, Scratch, Transport};
+use crate::dnssec::Subject;
 use crate::prefix::Client;
 use crate::snapshot::Named;
 use crate::steer::{self, Key, Question, Verdict, Want};
-use crate::wire::UsualQuery;
+use crate::wire::{Rdata, UsualQuery};
 
 /// Answers `packet` into `out` if it is of the usual kind. Leaves `scratch` as undecided as it was
 /// when it is not.
@@ -20,14 +21,12 @@ pub(super) fn answer(
     packet: &[u8],
     out: &mut [u8],
 ) -> Option<Answered> {
-    let Context { world, server, .. } = *context;
+    let Context { world, server, now } = *context;
     let turn = scratch.foresight.begin();
     let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
     let zone = world.home_zone(id)?;
-    if query.wants_signatures() && server.keyrings.find(zone.apex().as_wire()).is_some() {
-        return None;
-    }
+    let keyring = server.keyrings.find(zone.apex().as_wire()).filter(|_| query.wants_signatures());
     let position = world.view_position(id);
     scratch.foresight.learn(query.glimpsed_name(), position);
     let service = world.fleet().service(id);
@@ -50,7 +49,19 @@ pub(super) fn answer(
     };
     let served = scratch.ranking.appliances();
     let addresses = served.iter().filter_map(|&appliance| world.fleet().address(appliance, family));
-    let len = query.reply(out, limit, service.ttl_s, choice.scope_len, served.len(), addresses)?;
+    let rrsig = match keyring {
+        None => &[],
+        Some(keyring) => {
+            let rtype = query.qtype();
+            let subject = Subject { owner: scratch.qname.as_wire(), rtype, ttl_s: service.ttl_s };
+            let signer = &mut scratch.signatory.signer;
+            signer.take(subject, addresses.clone().map(Rdata::of));
+            // One key, as it is but for rollovers, and a signature that is at hand.
+            let &[at] = keyring.phase(now.into()).signers_of(rtype) else { return None };
+            signer.kept(keyring, at, now.into())?
+        }
+    };
+    let len = query.reply(out, limit, service.ttl_s, choice.scope_len, served.len(), addresses, rrsig)?;
     scratch.decided = Some((id, choice));
     Some(Answered { outcome: Outcome::Steered, len })
 }

@@ -9,7 +9,7 @@ use super::ecs::EcsReply;
 use super::name::{labels, parent};
 use super::query::{Echo, Query, Reject, Tsig};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPT_LEN, Rcode, Rtype, UDP_SIZE, option};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A section of records, in the order they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +113,16 @@ pub enum Rdata<'a> {
     Text(&'a [u8]),
     /// Anything, as its octets.
     Bytes(&'a [u8]),
+}
+
+impl Rdata<'_> {
+    /// Data of an address record.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::A(address),
+            IpAddr::V6(address) => Self::Aaaa(address),
+        }
+    }
 }
 
 /// Whose records they are.
