@@ -201,6 +201,7 @@ impl<'a> Draft<'a, '_> {
                 return Answered { outcome: Outcome::Unsigned, len };
             }
             self.reply.truncate();
+            return Answered { outcome: Outcome::Truncated, len: self.reply.finish(Rcode::NoError, true) };
         }
         let outcome = if self.reply.is_truncated() { Outcome::Truncated } else { outcome };
         Answered { outcome, len: self.reply.finish(rcode, is_authoritative) }

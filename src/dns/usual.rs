@@ -9,7 +9,7 @@ use crate::dnssec::Subject;
 use crate::prefix::Client;
 use crate::snapshot::Named;
 use crate::steer::{self, Key, Question, Verdict, Want};
-use crate::wire::{Rdata, UsualQuery};
+use crate::wire::UsualQuery;
 
 /// Answers `packet` into `out` if it is of the usual kind. Leaves `scratch` as undecided as it was
 /// when it is not.
@@ -26,7 +26,8 @@ pub(super) fn answer(
     let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
     let zone = world.home_zone(id)?;
-    let keyring = server.keyrings.find(zone.apex().as_wire()).filter(|_| query.wants_signatures());
+    let apex = zone.apex().as_wire();
+    let keyring = if query.wants_signatures() { server.keyrings.find(apex) } else { None };
     let position = world.view_position(id);
     scratch.foresight.learn(query.glimpsed_name(), position);
     let service = world.fleet().service(id);
@@ -55,7 +56,9 @@ pub(super) fn answer(
             let rtype = query.qtype();
             let subject = Subject { owner: scratch.qname.as_wire(), rtype, ttl_s: service.ttl_s };
             let signer = &mut scratch.signatory.signer;
-            signer.take(subject, addresses.clone().map(Rdata::of));
+            if !signer.take_addresses(subject, addresses.clone()) {
+                return None;
+            }
             // One key, as it is but for rollovers, and a signature that is at hand.
             let &[at] = keyring.phase(now.into()).signers_of(rtype) else { return None };
             signer.kept(keyring, at, now.into())?

@@ -54,26 +54,32 @@ impl Cache {
         set * WAYS
     }
 
-    /// The signature of `content`, if it need not be made again yet.
+    /// The place of the signature of `content`, if it need not be made again yet.
     #[inline]
-    pub(super) fn get(&mut self, hash: u64, content: &[u8], now: UnixS) -> Option<&[u8]> {
+    pub(super) fn find(&mut self, hash: u64, content: &[u8], now: UnixS) -> Option<usize> {
         let (first, hash) = (self.set_of(hash), hash | 1);
         let hashes = self.hashes.get(first..first + WAYS)?;
-        for (way, found) in hashes.iter().enumerate() {
-            if *found != hash {
-                continue;
-            }
-            let place = self.places.get(first + way)?;
+        for (way, _) in hashes.iter().enumerate().filter(|(_, found)| **found == hash) {
+            let place = self.places.get_mut(first + way)?;
             if place.octets.get(..place.content_len) == Some(content) {
-                if place.renew_at <= now {
-                    return None;
-                }
-                let place = self.places.get_mut(first + way)?;
                 place.is_used = true;
-                return place.octets.get(place.content_len..);
+                return (now < place.renew_at).then_some(first + way);
             }
         }
         None
+    }
+
+    /// The signature at a place that was found.
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> Option<&[u8]> {
+        self.places.get(place).and_then(|place| place.octets.get(place.content_len..))
+    }
+
+    /// The signature of `content`, if it need not be made again yet.
+    #[inline]
+    pub(super) fn get(&mut self, hash: u64, content: &[u8], now: UnixS) -> Option<&[u8]> {
+        let place = self.find(hash, content, now)?;
+        self.at(place)
     }
 
     /// Keeps `signature` of `content`, in the place of its predecessor or of what is needed least.
