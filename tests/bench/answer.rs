@@ -113,7 +113,7 @@ fn signed_server() -> Server {
     let files = KeyFiles { public_name: "", public: &new.public, private_name: "", private: &new.private };
     let key = files.read().expect("a key");
     let rules = Rules { validity_s: 604_800, jitter_s: 86_400 };
-    let mut keyrings = Keyrings::new(u32::MAX, 1 << 15);
+    let mut keyrings = Keyrings::new(u32::MAX, 1 << 18);
     keyrings.add(Keyring::new(apex, vec![key], rules, "", UnixS(0)).expect("a keyring"));
     Server { keyrings, ..Server::default() }
 }
