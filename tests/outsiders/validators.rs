@@ -124,7 +124,7 @@ const QUESTIONS: &[(&str, &str, &str)] = &[
     ("nobody.cdn.example", "A", "; negative response, fully validated"),
     ("b.ent.cdn.example", "A", "; negative response, fully validated"),
     ("q.wild.cdn.example", "MX", "; negative response, fully validated"),
-    ("gone.cdn.example", "A", "; negative response, fully validated"),
+    ("gone.cdn.example", "A", "; fully validated"),
     ("plain.cdn.example", "DS", "; negative response, fully validated"),
 ];
 
