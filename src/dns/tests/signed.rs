@@ -211,95 +211,91 @@ fn verified(
     (line, sections)
 }
 
+/// Names in the zone, types, subnets, and the answer on a line.
+const CASES: &[(&str, Rtype, Option<&str>, &str)] = &[
+    ("video", Rtype::A, Some("5.5.5.0/24"), "steered NOERROR | video A 192.0.2.1"),
+    ("video", Rtype::TXT, None, "static NOERROR | video TXT \"hello\""),
+    ("video", Rtype::MX, None, "nodata NOERROR ?  SOA ? video NSEC A TXT AAAA RRSIG NSEC CAA"),
+    ("nl", Rtype::AAAA, Some("9.9.9.0/24"), "nodata NOERROR ?  SOA ? nl NSEC A RRSIG NSEC"),
+    ("f1", Rtype::AAAA, None, "nodata NOERROR ?  SOA ? f1 NSEC A RRSIG NSEC"),
+    ("n1", Rtype::TXT, None, "nodata NOERROR ?  SOA ? n1 NSEC A AAAA RRSIG NSEC"),
+    ("x.live", Rtype::A, Some("5.5.5.0/24"), "steered NOERROR | x.live A 192.0.2.1"),
+    ("x.live", Rtype::A, None, "aliased NOERROR | x.live CNAME video.other.example"),
+    ("x.live", Rtype::MX, None, "nodata NOERROR ?  SOA ? x.live NSEC A AAAA RRSIG NSEC"),
+    ("www", Rtype::A, None, "static NOERROR | www CNAME video.cdn.example"),
+    (
+        "www2",
+        Rtype::A,
+        None,
+        "static NOERROR | www2 CNAME www3.cdn.example | www3 CNAME ns1.cdn.example | ns1 A 192.0.2.53",
+    ),
+    ("www3", Rtype::MX, None, "static NOERROR | www3 CNAME ns1.cdn.example ?  SOA ? ns1 NSEC A RRSIG NSEC"),
+    (
+        "gone",
+        Rtype::A,
+        None,
+        "nxdomain NOERROR | gone CNAME nowhere.cdn.example ?  SOA ? nowhere NSEC RRSIG NSEC NXNAME",
+    ),
+    ("www", Rtype::NSEC, None, "static NOERROR | www NSEC CNAME RRSIG NSEC"),
+    ("a.wild", Rtype::A, None, "static NOERROR | a.wild A 192.0.2.77"),
+    ("*.wild", Rtype::A, None, "static NOERROR | *.wild A 192.0.2.77"),
+    ("a.wild", Rtype::TXT, None, "nodata NOERROR ?  SOA ? a.wild NSEC A RRSIG NSEC"),
+    ("star.wild", Rtype::A, None, "nodata NOERROR ?  SOA ? star.wild NSEC RRSIG NSEC"),
+    ("inner", Rtype::A, None, "nodata NOERROR ?  SOA ? inner NSEC RRSIG NSEC"),
+    ("no", Rtype::A, None, "nxdomain NOERROR ?  SOA ? no NSEC RRSIG NSEC NXNAME"),
+    ("no", Rtype::NSEC, None, "static NOERROR | no NSEC RRSIG NSEC NXNAME"),
+    ("mail", Rtype::MX, None, "static NOERROR | mail MX 10 mail.example"),
+    ("srv", Rtype::SRV, None, "static NOERROR | srv SRV 1 2 3 target.cdn.example"),
+    ("text", Rtype::TXT, None, "static NOERROR | text TXT \"b\" | text TXT \"a\" | text TXT \"\""),
+    (
+        "sub",
+        Rtype::DS,
+        None,
+        "static NOERROR | sub DS 1 8 2 e2d3c916f6deeac73294e8268fb5885044a833fc5459588f4a9184cfc41a5766",
+    ),
+    (
+        "a.sub",
+        Rtype::A,
+        None,
+        "referral NOERROR ? sub NS ns.sub.cdn.example ? sub NS ns.other.example ? sub DS 1 8 2 e2d3c916f6deeac73294e8268fb5885044a833fc5459588f4a9184cfc41a5766 + ns.sub A 192.0.2.99",
+    ),
+    (
+        "a.plain",
+        Rtype::A,
+        None,
+        "referral NOERROR ? plain NS ns.plain.cdn.example ? plain NSEC NS RRSIG NSEC + ns.plain A 192.0.2.98",
+    ),
+    ("plain", Rtype::DS, None, "nodata NOERROR ?  SOA ? plain NSEC NS RRSIG NSEC"),
+    ("", Rtype::SOA, None, "static NOERROR |  SOA"),
+    ("", Rtype::DNSKEY, None, "static NOERROR |  DNSKEY 257"),
+    ("", Rtype::CDS, None, "static NOERROR |  CDS"),
+    ("", Rtype::CDNSKEY, None, "static NOERROR |  CDNSKEY"),
+    ("", Rtype::MX, None, "nodata NOERROR ?  SOA ?  NSEC NS SOA RRSIG NSEC DNSKEY CDS CDNSKEY"),
+    ("video", Rtype::ANY, None, "static NOERROR | video HINFO \"RFC8482\" \"\""),
+    ("no", Rtype::NXNAME, None, "formerr FORMERR"),
+];
+
 #[test]
 fn every_kind_of_answer_is_signed_and_proves_what_it_denies() {
     for (each, keys) in [1, 1, 2].into_iter().zip(ways()) {
         let (mut stage, known) = stage(keys, 10_000);
-        let near = Some("5.5.5.0/24");
-        let mut check = |name: &str, qtype: Rtype, ecs: Option<&str>, expected: &str| {
-            let packet = signed_query(7, name, qtype, ecs, false);
+        for (name, qtype, ecs, expected) in CASES {
+            let name = format!("{name}.cdn.example").trim_start_matches('.').to_owned();
+            let packet = signed_query(7, &name, *qtype, *ecs, false);
             let (outcome, reply) = stage.send(&packet, Transport::Stream);
             let (line, _) = verified(outcome, &reply, &known, each);
             let line = line.replace(" DNSKEY 256", " DNSKEY 257");
-            let mut seen = Vec::new();
             // Sets of keys differ in size.
+            let mut seen = Vec::new();
             let parts = line.split(" | ").filter(|part| {
                 let is_new = !seen.contains(part);
-                seen.push(part);
+                seen.push(*part);
                 is_new
             });
-            let line = parts.collect::<Vec<_>>().join(" | ");
-            assert_eq!(line, expected, "{name} {}", qtype.0);
-        };
-        let z = "cdn.example";
-        let n = |name: &str| format!("{name}.{z}");
-        check(&n("video"), Rtype::A, near, "steered NOERROR | video A 192.0.2.1");
-        check(&n("video"), Rtype::TXT, None, "static NOERROR | video TXT \"hello\"");
-        check(&n("video"), Rtype::MX, None, "nodata NOERROR ?  SOA ? video NSEC A TXT AAAA RRSIG NSEC CAA");
-        check(&n("nl"), Rtype::AAAA, Some("9.9.9.0/24"), "nodata NOERROR ?  SOA ? nl NSEC A RRSIG NSEC");
-        check(&n("f1"), Rtype::AAAA, None, "nodata NOERROR ?  SOA ? f1 NSEC A RRSIG NSEC");
-        check(&n("n1"), Rtype::TXT, None, "nodata NOERROR ?  SOA ? n1 NSEC A AAAA RRSIG NSEC");
-        check(&n("x.live"), Rtype::A, near, "steered NOERROR | x.live A 192.0.2.1");
-        check(&n("x.live"), Rtype::A, None, "aliased NOERROR | x.live CNAME video.other.example");
-        check(&n("x.live"), Rtype::MX, None, "nodata NOERROR ?  SOA ? x.live NSEC A AAAA RRSIG NSEC");
-        check(&n("www"), Rtype::A, None, "static NOERROR | www CNAME video.cdn.example");
-        check(
-            &n("www2"),
-            Rtype::A,
-            None,
-            "static NOERROR | www2 CNAME www3.cdn.example | www3 CNAME ns1.cdn.example | ns1 A 192.0.2.53",
-        );
-        check(
-            &n("www3"),
-            Rtype::MX,
-            None,
-            "static NOERROR | www3 CNAME ns1.cdn.example ?  SOA ? ns1 NSEC A RRSIG NSEC",
-        );
-        check(
-            &n("gone"),
-            Rtype::A,
-            None,
-            "nxdomain NOERROR | gone CNAME nowhere.cdn.example ?  SOA ? nowhere NSEC RRSIG NSEC NXNAME",
-        );
-        check(&n("www"), Rtype::NSEC, None, "static NOERROR | www NSEC CNAME RRSIG NSEC");
-        check(&n("a.wild"), Rtype::A, None, "static NOERROR | a.wild A 192.0.2.77");
-        check(&n("*.wild"), Rtype::A, None, "static NOERROR | *.wild A 192.0.2.77");
-        check(&n("a.wild"), Rtype::TXT, None, "nodata NOERROR ?  SOA ? a.wild NSEC A RRSIG NSEC");
-        check(&n("star.wild"), Rtype::A, None, "nodata NOERROR ?  SOA ? star.wild NSEC RRSIG NSEC");
-        check(&n("inner"), Rtype::A, None, "nodata NOERROR ?  SOA ? inner NSEC RRSIG NSEC");
-        check(&n("no"), Rtype::A, None, "nxdomain NOERROR ?  SOA ? no NSEC RRSIG NSEC NXNAME");
-        check(&n("no"), Rtype::NSEC, None, "static NOERROR | no NSEC RRSIG NSEC NXNAME");
-        check(&n("mail"), Rtype::MX, None, "static NOERROR | mail MX 10 mail.example");
-        check(&n("srv"), Rtype::SRV, None, "static NOERROR | srv SRV 1 2 3 target.cdn.example");
-        check(
-            &n("text"),
-            Rtype::TXT,
-            None,
-            "static NOERROR | text TXT \"b\" | text TXT \"a\" | text TXT \"\"",
-        );
-        check(&n("sub"), Rtype::DS, None, &format!("static NOERROR | sub DS {DS}"));
-        let ns = "? sub NS ns.sub.cdn.example ? sub NS ns.other.example";
-        let glue = "+ ns.sub A 192.0.2.99";
-        check(&n("a.sub"), Rtype::A, None, &format!("referral NOERROR {ns} ? sub DS {DS} {glue}"));
-        check(
-            &n("a.plain"),
-            Rtype::A,
-            None,
-            "referral NOERROR ? plain NS ns.plain.cdn.example ? plain NSEC NS RRSIG NSEC + ns.plain A 192.0.2.98",
-        );
-        check(&n("plain"), Rtype::DS, None, "nodata NOERROR ?  SOA ? plain NSEC NS RRSIG NSEC");
-        check(z, Rtype::SOA, None, "static NOERROR |  SOA");
-        check(z, Rtype::DNSKEY, None, "static NOERROR |  DNSKEY 257");
-        check(z, Rtype::CDS, None, "static NOERROR |  CDS");
-        check(z, Rtype::CDNSKEY, None, "static NOERROR |  CDNSKEY");
-        check(z, Rtype::MX, None, "nodata NOERROR ?  SOA ?  NSEC NS SOA RRSIG NSEC DNSKEY CDS CDNSKEY");
-        check(&n("video"), Rtype::ANY, None, "static NOERROR | video HINFO \"RFC8482\" \"\"");
-        check(&n("no"), Rtype::NXNAME, None, "formerr FORMERR");
+            assert_eq!(parts.collect::<Vec<_>>().join(" | "), *expected, "{name} {}", qtype.0);
+        }
     }
 }
-
-/// The DS of the delegation in the zone's file.
-const DS: &str = "1 8 2 e2d3c916f6deeac73294e8268fb5885044a833fc5459588f4a9184cfc41a5766";
 
 #[test]
 fn rfc9824_s5_the_response_code_is_restored_for_those_who_take_it() {
