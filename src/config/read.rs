@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    Config, Control, Dns, GeoIp, Guard, Health, Http, HttpListen, Log, LogFormat, LogLevel, Open, Right, Soa,
-    Steering, Table, Token, Workers, Zone,
+    Config, Control, Dns, GeoIp, Guard, Health, Http, HttpListen, Limits, Log, LogFormat, LogLevel, Open,
+    Right, Soa, Steering, Table, Token, Workers, Zone,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -85,10 +85,31 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
         tcp_idle_s: at.number("tcp_idle_s", Dns::TCP_IDLE_S, 1..=3600, "seconds"),
         identity: told(&mut at, "identity", Dns::IDENTITY_LEN_MAX),
         version: told(&mut at, "version", Dns::VERSION_LEN_MAX),
+        cookies: at.flag("cookies", true),
+        cookie_secret_file: path(&mut at, "cookie_secret_file"),
+        limits: limits(at.table("limits")),
         zones: at.tables("zone").into_iter().filter_map(zone).collect(),
     };
     at.finish();
     dns
+}
+
+/// Reads `[dns.limits]`.
+fn limits(mut at: RawTable<'_, '_>) -> Limits {
+    let default = Limits::default();
+    let all = 0..=u64::from(u32::MAX);
+    let has_exempt = at.has("exempt");
+    let exempt = prefixes(&mut at, "exempt");
+    let limits = Limits {
+        same_per_s: at.number("same_per_s", Limits::SAME_PER_S, all.clone(), "replies"),
+        gain_per_s: at.number("gain_per_s", Limits::GAIN_PER_S, all.clone(), "octets"),
+        slip: at.number("slip", Limits::SLIP, all, "replies"),
+        network_v4: at.number("network_v4", Limits::NETWORK_V4, 1..=32, "bits"),
+        network_v6: at.number("network_v6", Limits::NETWORK_V6, 1..=128, "bits"),
+        exempt: if has_exempt { exempt } else { default.exempt },
+    };
+    at.finish();
+    limits
 }
 
 /// Reads what the server says of itself: printable ASCII, at most `len_max` octets.

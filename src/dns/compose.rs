@@ -16,6 +16,8 @@ pub(super) struct Composer<'a, 'b> {
     pub(super) query: &'a Query<'a>,
     /// Who replies.
     pub(super) server: &'a Server,
+    /// Data of the cookie option, where there is to be one.
+    pub(super) cookie: Option<&'a [u8]>,
     /// Where it is written.
     pub(super) out: &'b mut [u8],
     /// Octets, at most.
@@ -52,7 +54,7 @@ impl<'a, 'b> Composer<'a, 'b> {
         let ecs = self.query.ecs().map(|ecs| EcsReply::to(ecs, scope_len.min(ecs.family().bits())));
         let wants_nsid = self.query.edns().is_some_and(|edns| edns.nsid.is_some());
         let nsid = Some(self.server.identity.as_bytes()).filter(|id| wants_nsid && !id.is_empty());
-        let opt = Opt::to(self.query).map(|opt| Opt { ecs, ede, nsid, ..opt });
+        let opt = Opt::to(self.query).map(|opt| Opt { ecs, ede, nsid, cookie: self.cookie, ..opt });
         Reply::start(self.out, self.limit, self.query, opt)
     }
 
@@ -77,6 +79,13 @@ impl<'a, 'b> Composer<'a, 'b> {
     ) -> Answered {
         let Some(reply) = self.start(scope_len, ede) else { return Answered::dropped(Dropped::NoRoom) };
         Self::finish(reply, outcome, rcode, false)
+    }
+
+    /// A reply that says no more than that there is one: TC is set.
+    pub(super) fn truncated(self) -> Answered {
+        let Some(mut reply) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        reply.truncate();
+        Answered { outcome: Outcome::Slipped, len: reply.finish(Rcode::NoError, true) }
     }
 
     /// Addresses of the question's name.

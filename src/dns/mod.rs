@@ -11,18 +11,24 @@
 //! | `foresight` | what a batch of queries will ask memory for |
 //! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
+//! | `cookie` | whether a peer is who it says |
+//! | `limit` | how much a network may make the server send |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
 
 mod answer;
 mod compose;
+mod cookie;
 mod foresight;
+mod limit;
 mod outcome;
 mod server;
 mod usual;
 
 pub use answer::answer;
+pub use cookie::{Cookies, Secret};
 pub use foresight::foresee;
+pub use limit::Limits;
 pub use outcome::{Dropped, Outcome};
 pub use server::Server;
 
@@ -32,6 +38,7 @@ use crate::steer::{Choice, Ranking};
 use crate::units::UnixMs;
 use crate::wire::NameBuf;
 use foresight::Foresight;
+use limit::Ledger;
 
 /// What the queries of a batch are answered from.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +68,9 @@ pub struct Scratch {
     ranking: Ranking,
     decided: Option<(ServiceId, Choice)>,
     foresight: Foresight,
+    ledger: Ledger,
+    /// Whether the peer of the packet answered last showed a valid cookie.
+    is_verified: bool,
 }
 
 impl Scratch {
@@ -93,3 +103,5 @@ impl Answered {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_abuse;

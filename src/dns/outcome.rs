@@ -11,6 +11,8 @@ pub enum Dropped {
     Reply,
     /// The buffer for the reply is smaller than a header, the question and an OPT.
     NoRoom,
+    /// The peer's network is told enough.
+    Limited,
 }
 
 impl From<DropReason> for Dropped {
@@ -49,6 +51,12 @@ pub enum Outcome {
     BadVers,
     /// Signed with a key that is not known.
     NotAuth,
+    /// The peer's network is told enough: it is to come again with a cookie (RFC 7873 section 5.2.3).
+    BadCookie,
+    /// The peer's network is told enough: TC is set, so that it comes again by TCP.
+    Slipped,
+    /// Asked for nothing but a cookie (RFC 7873 section 5.4).
+    CookieOnly,
     /// No table yet.
     NotReady,
     /// Nobody is up, and there is nothing to fall back to.
@@ -59,7 +67,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::Steered,
         Self::Aliased,
         Self::Static,
@@ -72,11 +80,15 @@ impl Outcome {
         Self::NotImp,
         Self::BadVers,
         Self::NotAuth,
+        Self::BadCookie,
+        Self::Slipped,
+        Self::CookieOnly,
         Self::NotReady,
         Self::NobodyUp,
         Self::Dropped(Dropped::Short),
         Self::Dropped(Dropped::Reply),
         Self::Dropped(Dropped::NoRoom),
+        Self::Dropped(Dropped::Limited),
     ];
 
     /// Its position in [`Outcome::ALL`], for an array of counters.
@@ -94,11 +106,15 @@ impl Outcome {
             Self::NotImp => 9,
             Self::BadVers => 10,
             Self::NotAuth => 11,
-            Self::NotReady => 12,
-            Self::NobodyUp => 13,
-            Self::Dropped(Dropped::Short) => 14,
-            Self::Dropped(Dropped::Reply) => 15,
-            Self::Dropped(Dropped::NoRoom) => 16,
+            Self::BadCookie => 12,
+            Self::Slipped => 13,
+            Self::CookieOnly => 14,
+            Self::NotReady => 15,
+            Self::NobodyUp => 16,
+            Self::Dropped(Dropped::Short) => 17,
+            Self::Dropped(Dropped::Reply) => 18,
+            Self::Dropped(Dropped::NoRoom) => 19,
+            Self::Dropped(Dropped::Limited) => 20,
         }
     }
 
@@ -117,11 +133,15 @@ impl Outcome {
             Self::NotImp => "notimp",
             Self::BadVers => "badvers",
             Self::NotAuth => "notauth",
+            Self::BadCookie => "badcookie",
+            Self::Slipped => "slipped",
+            Self::CookieOnly => "cookie_only",
             Self::NotReady => "not_ready",
             Self::NobodyUp => "nobody_up",
             Self::Dropped(Dropped::Short) => "dropped_short",
             Self::Dropped(Dropped::Reply) => "dropped_reply",
             Self::Dropped(Dropped::NoRoom) => "dropped_no_room",
+            Self::Dropped(Dropped::Limited) => "dropped_limited",
         }
     }
 
@@ -133,13 +153,16 @@ impl Outcome {
             | Self::Static
             | Self::Truncated
             | Self::NoData
-            | Self::Referral => Rcode::NoError,
+            | Self::Referral
+            | Self::Slipped
+            | Self::CookieOnly => Rcode::NoError,
             Self::NxDomain => Rcode::NxDomain,
             Self::Refused => Rcode::Refused,
             Self::FormErr => Rcode::FormErr,
             Self::NotImp => Rcode::NotImp,
             Self::BadVers => Rcode::BadVers,
             Self::NotAuth => Rcode::NotAuth,
+            Self::BadCookie => Rcode::BadCookie,
             Self::NotReady | Self::NobodyUp => Rcode::ServFail,
             Self::Dropped(_) => return None,
         })

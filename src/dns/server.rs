@@ -1,7 +1,8 @@
 //! What a server says and does of itself, whatever the table: set by config, replaced by a reload.
 //! Layer 7.
 
-use crate::config;
+use super::cookie::Cookies;
+use super::limit::Limits;
 
 /// A server's identity and its rules, the same for every zone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,10 +12,8 @@ pub struct Server {
     pub identity: Box<str>,
     /// What `version.bind` says, at most 255 octets; empty: it does not say.
     pub version: Box<str>,
-}
-
-impl From<&config::Dns> for Server {
-    fn from(dns: &config::Dns) -> Self {
-        Self { identity: dns.identity.clone(), version: dns.version.clone() }
-    }
+    /// Secrets of its cookies.
+    pub cookies: Cookies,
+    /// What one network of peers may make it send.
+    pub limits: Limits,
 }

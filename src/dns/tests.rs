@@ -65,16 +65,16 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
 ";
 
 /// A world with these appliances down.
-struct Stage {
-    snapshot: Snapshot,
-    server: Server,
-    scratch: Scratch,
-    peer: IpAddr,
+pub(super) struct Stage {
+    pub(super) snapshot: Snapshot,
+    pub(super) server: Server,
+    pub(super) scratch: Scratch,
+    pub(super) peer: IpAddr,
 }
 
 impl Stage {
     /// Compiles [`TABLE`] and [`RECORDS`].
-    fn new(down: &[&str]) -> Self {
+    pub(super) fn new(down: &[&str]) -> Self {
         Self::with(down, Settings::default())
     }
 
@@ -107,7 +107,7 @@ impl Stage {
     }
 
     /// Answers `packet` and returns outcome and bytes.
-    fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
+    pub(super) fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
         let Self { snapshot, server, scratch, peer } = self;
         let context = Context { world: snapshot, server, now: UnixMs(3) };
@@ -131,7 +131,7 @@ impl Stage {
 }
 
 /// A query of class IN with RD; `ecs` is `address/length`, or empty for an OPT alone.
-fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec<u8> {
+pub(super) fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec<u8> {
     let mut packet = id.to_be_bytes().to_vec();
     packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(ecs.is_some())]);
     packet.extend_from_slice(name.parse::<crate::wire::Name>().expect("a name").as_wire());
@@ -585,7 +585,7 @@ fn rfc4892_and_rfc5001_a_server_says_who_it_is_where_it_may() {
     for name in ["version.bind", "id.server"] {
         assert_eq!(ask(&mut stage, name, Rtype::TXT), (Outcome::Refused, None), "{name}");
     }
-    stage.server = Server { identity: "ams-1".into(), version: "7".into() };
+    stage.server = Server { identity: "ams-1".into(), version: "7".into(), ..Server::default() };
     let told = |text: &str| (Outcome::Static, Some((Class::CH, format!("\"{text}\""))));
     for (name, text) in
         [("version.bind", "7"), ("VERSION.server", "7"), ("id.server", "ams-1"), ("hostname.bind", "ams-1")]

@@ -24,6 +24,7 @@ use crate::serve::run::{Chores, now};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::fs;
 use std::io;
 use std::panic::resume_unwind;
@@ -66,6 +67,8 @@ pub struct Node {
     publisher: Arc<Publisher>,
     control: Arc<ControlState>,
     server: Arc<ArcSwap<dns::Server>>,
+    /// What makes cookies where config names no file of secrets.
+    cookie_secret: dns::Secret,
     redirects: Arc<ArcSwap<http::Settings>>,
     table: Mutex<Option<TableFile>>,
 }
@@ -102,7 +105,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let server = Arc::new(ArcSwap::from_pointee(dns::Server::from(&config.dns)));
+    let cookie_secret = new_secret()?;
+    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
@@ -139,6 +143,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             publisher,
             control: Arc::new(control),
             server,
+            cookie_secret,
             redirects,
             table: Mutex::new(table),
         }
@@ -193,7 +198,7 @@ impl Node {
             return;
         }
         self.control.auth.store(Arc::new(loaded.auth));
-        self.server.store(Arc::new(dns::Server::from(&config.dns)));
+        self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
@@ -270,6 +275,26 @@ impl Layout {
     pub fn threads(&self) -> usize {
         self.dns.len() * self.dns_workers + self.dns_workers + 2 * self.http_workers
     }
+}
+
+/// A secret that nobody knows.
+///
+/// # Errors
+/// When the system has no random octets.
+fn new_secret() -> io::Result<dns::Secret> {
+    let mut octets = [0; 16];
+    SystemRandom::new()
+        .fill(&mut octets)
+        .map_err(|_| io::Error::other("the system gives no random octets"))?;
+    Ok(dns::Secret(octets))
+}
+
+/// `server` with `secret` for its cookies, where `config` wants cookies and names no secrets.
+fn with_secret(mut server: dns::Server, config: &Config, secret: dns::Secret) -> dns::Server {
+    if config.dns.cookies && server.cookies.secrets.is_empty() {
+        server.cookies.secrets.push(secret);
+    }
+    server
 }
 
 /// Opens the state directory and reads what is in it.

@@ -102,7 +102,9 @@ fn other_opcodes_are_notimp_with_a_bare_header() {
 #[test]
 fn rfc9619_s4_qdcount_other_than_1_is_formerr() {
     check(&message(0, [0, 0, 0, 0], &[]), "FORMERR");
-    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(10, &[1; 8]))]), "FORMERR");
+    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(3, &[]))]), "FORMERR");
+    // RFC 7873 section 5.4: where no cookie is made this is the reply.
+    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(10, &[1; 8]))]), "FORMERR+opt");
     check(&message(0, [2, 0, 0, 0], &[QUESTION, QUESTION]), "FORMERR");
 }
 

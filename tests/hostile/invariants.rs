@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use steerd::dns::{Answered, Context, Outcome, Scratch, Server, Transport, answer};
+use steerd::dns::{Answered, Context, Cookies, Outcome, Scratch, Secret, Server, Transport, answer};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
@@ -85,6 +85,9 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
  \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
  \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\" )
 ";
+
+/// Octets of a server cookie that this server makes.
+const COOKIE_LEN: usize = 16;
 
 /// Octets by which an error reply may exceed the packet: an OPT.
 const ERROR_GROWTH_MAX: usize = 11;
@@ -195,7 +198,8 @@ fn reply_to(world: &Snapshot, octets: &[u8], peer: IpAddr, transport: Transport)
     let room = if octets.len() > 4096 { 65_535 } else { 8192 };
     let mut out = vec![0u8; room];
     let mut scratch = Scratch::new();
-    let server = Server { identity: "ams-1".into(), version: "1".into() };
+    let cookies = Cookies { secrets: vec![Secret([7; 16])] };
+    let server = Server { identity: "ams-1".into(), version: "1".into(), cookies, ..Server::default() };
     let context = Context { world, server: &server, now: UnixMs(1_700_000_000_000) };
     let first = answer(&context, &mut scratch, peer, transport, octets, &mut out);
     assert!(first.len <= out.len());
@@ -230,6 +234,10 @@ fn check_reply(packet: &[u8], transport: Transport, answered: Answered, reply: &
         matches!(outcome, Outcome::FormErr | Outcome::NotImp | Outcome::BadVers | Outcome::NotAuth);
     if is_unread {
         assert!(len <= packet.len() + ERROR_GROWTH_MAX, "{len} octets for {}", packet.len());
+    }
+    if outcome == Outcome::CookieOnly {
+        assert_eq!(reply[4..12], [0, 0, 0, 0, 0, 0, 0, 1], "an OPT alone");
+        return assert!(len <= packet.len() + COOKIE_LEN, "{len} octets for {}", packet.len());
     }
     let query = Message::from_octets(packet).expect("12 octets are a message");
     let asked = (!is_unread).then(|| query.opt()).flatten();
