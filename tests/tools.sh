@@ -14,6 +14,8 @@ want() {
 want dig bind9-dnsutils
 want kdig knot-dnsutils
 want curl curl
+want fstrm_capture fstrm-bin
+want dnstap-ldns dnstap-ldns
 want gdnsd gdnsd
 want nginx nginx-light
 want haproxy haproxy

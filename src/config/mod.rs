@@ -38,6 +38,8 @@ pub struct Config {
     pub steering: Steering,
     /// `[log]`.
     pub log: Log,
+    /// `[dnstap]`.
+    pub dnstap: Dnstap,
     /// Seconds that answers go on after SIGTERM (ruling 27), 0 to 600.
     pub drain_s: u32,
 }
@@ -129,6 +131,28 @@ impl Default for Dns {
             limits: Limits::default(),
             zones: Vec::new(),
         }
+    }
+}
+
+/// Where dnstap events go, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dnstap {
+    /// A file, begun anew at each start, as written.
+    pub file: Option<PathBuf>,
+    /// A Unix socket that a reader listens on, as written. At most one of the two is set.
+    pub socket: Option<PathBuf>,
+    /// One packet in so many is told of, 1 to 2^32 - 1.
+    pub one_in: u32,
+}
+
+impl Dnstap {
+    /// Every packet.
+    pub const ONE_IN: u32 = 1;
+}
+
+impl Default for Dnstap {
+    fn default() -> Self {
+        Self { file: None, socket: None, one_in: Self::ONE_IN }
     }
 }
 
@@ -558,6 +582,7 @@ impl Default for Config {
             health: Health::default(),
             steering: Steering::default(),
             log: Log::default(),
+            dnstap: Dnstap::default(),
             drain_s: Self::DRAIN_S,
         }
     }

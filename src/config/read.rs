@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    Config, Control, Dns, GeoIp, Guard, Health, Http, HttpListen, Limits, Log, LogFormat, LogLevel, Open,
-    Right, Soa, Steering, Table, Token, Workers, Zone,
+    Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, HttpListen, Limits, Log, LogFormat, LogLevel,
+    Open, Right, Soa, Steering, Table, Token, Workers, Zone,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -62,8 +62,24 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
     let health = health(root.table("health"), &mut spots);
     let steering = steering(root.table("steering"), &mut spots);
     let log = log(root.table("log"));
+    let dnstap = dnstap(root.table("dnstap"));
     root.finish();
-    (Config { base: PathBuf::new(), dns, http, control, table, geoip, health, steering, log, drain_s }, spots)
+    (
+        Config {
+            base: PathBuf::new(),
+            dns,
+            http,
+            control,
+            table,
+            geoip,
+            health,
+            steering,
+            log,
+            dnstap,
+            drain_s,
+        },
+        spots,
+    )
 }
 
 /// Reads `[dns]`.
@@ -333,6 +349,20 @@ fn log(mut at: RawTable<'_, '_>) -> Log {
     };
     at.finish();
     log
+}
+
+/// Reads `[dnstap]`.
+fn dnstap(mut at: RawTable<'_, '_>) -> Dnstap {
+    let dnstap = Dnstap {
+        file: path(&mut at, "file"),
+        socket: path(&mut at, "socket"),
+        one_in: at.number("one_in", Dnstap::ONE_IN, 1..=u64::from(u32::MAX), "packets"),
+    };
+    if dnstap.file.is_some() && dnstap.socket.is_some() {
+        at.refuse(at.line(), "socket", "a file and a socket", "one of them");
+    }
+    at.finish();
+    dnstap
 }
 
 /// Takes `workers`.

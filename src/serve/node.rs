@@ -21,6 +21,7 @@ use crate::serve::load::Loaded;
 use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
+use crate::serve::tap::{Sink, Taps};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
@@ -92,16 +93,7 @@ pub fn read_config(file: &Path) -> Result<Config, Vec<Problem>> {
 /// When anything is wrong; then nothing runs.
 pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores), Failure> {
     memory::give_back_large();
-    // GeoIP and the last table are both large: a restart is quicker when they are read side by side.
-    let (loaded, state) = thread::scope(|scope| {
-        let state = scope.spawn(|| open_state(&config));
-        (Loaded::read(&config, &cache_of(&config)), state.join())
-    });
-    let loaded = loaded.map_err(Failure::Invalid)?;
-    for warning in loaded.warnings.iter().take(LOGGED_MAX) {
-        tracing::warn!(%warning, "config");
-    }
-    let (store, recovered) = state.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let (loaded, (store, recovered)) = read_all(&config)?;
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
@@ -112,10 +104,14 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let audit = Arc::new(Audit::new());
     let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit));
     let layout = Layout::of(&config);
+    let tapped =
+        sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
+    let (taps, tapping) = tapped.unzip();
     let desks = Desks {
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
+        taps,
         meters,
         threads: Arc::default(),
     };
@@ -151,8 +147,29 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     // Served from the first answer on, if there is nothing newer in the state directory.
     node.watch(now());
     let control = control::router(Arc::clone(&node.control));
-    let server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    if let Some(work) = tapping {
+        server.adopt(Taps::start(work)?);
+    }
     Ok((server, node.chores()))
+}
+
+/// Reads what `config` points at and what the state directory holds, side by side: GeoIP and the last
+/// table are both large, and a restart is quicker so.
+///
+/// # Errors
+/// Of either.
+fn read_all(config: &Config) -> Result<(Loaded, (Store, Recovered)), Failure> {
+    let (loaded, state) = thread::scope(|scope| {
+        let state = scope.spawn(|| open_state(config));
+        (Loaded::read(config, &cache_of(config)), state.join())
+    });
+    let loaded = loaded.map_err(Failure::Invalid)?;
+    for warning in loaded.warnings.iter().take(LOGGED_MAX) {
+        tracing::warn!(%warning, "config");
+    }
+    let state = state.unwrap_or_else(|panic| resume_unwind(panic))?;
+    Ok((loaded, state))
 }
 
 impl Node {
@@ -277,6 +294,13 @@ impl Layout {
     }
 }
 
+/// Where `config` wants dnstap events.
+fn sink_of(config: &Config) -> Option<Sink> {
+    let file = config.dnstap.file.as_deref().map(|path| Sink::File(config.resolve(path)));
+    let socket = config.dnstap.socket.as_deref().map(|path| Sink::Socket(config.resolve(path)));
+    file.or(socket)
+}
+
 /// A secret that nobody knows.
 ///
 /// # Errors
@@ -335,6 +359,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.control.body_max_mb != after.control.body_max_mb
         || before.table.state_dir != after.table.state_dir
         || before.table.keep != after.table.keep
+        || before.dnstap != after.dnstap
         || before.log != after.log
 }
 
