@@ -165,7 +165,7 @@ impl ViewBuilder {
         let mut sweep = Sweep { maker: &mut self.maker, from, side, open: Vec::new(), segments: Vec::new() };
         let Some(last) = last else {
             sweep.sweep(Block::all());
-            return Lpm::build(&sweep.segments);
+            return Lpm::build(sweep.segments);
         };
         let mut lpm = last.clone();
         for block in dirty {

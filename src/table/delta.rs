@@ -8,7 +8,7 @@ use super::Table;
 use super::draft::{ItemKind, still_referred};
 use super::findings::Findings;
 use super::pending::Settled;
-use super::read::{Lines, Read, Reader, empty_text};
+use super::read::{Read, Reader, empty_text};
 use super::routes::{RouteSet, Routes, ViaId, ViaPool};
 use crate::fleet::{ClusterId, Fleet};
 use crate::prefix::{Bits, Block, Prefix};
@@ -61,18 +61,15 @@ pub struct DeltaRoutes {
 /// Applies a delta to `base`.
 ///
 /// # Errors
-/// [`DeltaError::WrongBase`] before anything else of the text is looked at; else every problem.
+/// [`DeltaError::WrongBase`] whatever else is wrong with the text; else every problem.
 pub fn read_delta(bytes: &[u8], base: &Table) -> Result<Delta, DeltaError> {
     let mut reader = Reader::of_delta();
-    let mut lines = Lines::new(bytes);
-    let header = reader.first_line(&mut lines, "delta");
+    reader.push(bytes);
+    reader.end();
+    let Reader { mut out, draft, routes, removed, header, .. } = reader;
     if let Some(on) = header.as_ref().and_then(|header| header.base).filter(|on| *on != base.epoch()) {
         return Err(DeltaError::WrongBase { base: on, served: base.epoch() });
     }
-    if !reader.is_foreign {
-        reader.rest(lines);
-    }
-    let Reader { mut out, draft, routes, removed, .. } = reader;
     let removed_clusters: Vec<(Box<str>, u64)> =
         draft.removed_clusters().map(|(name, line)| (name.into(), line)).collect();
     let fleet = if draft.is_empty() {
@@ -157,7 +154,7 @@ fn pool_for(base: &Table, fleet: &Arc<Fleet>) -> (ViaPool, Option<Vec<ViaId>>) {
 fn edits<B: Bits>(
     out: &mut Findings,
     base: &RouteSet<B>,
-    set: Settled<B>,
+    set: Vec<Settled<B>>,
     removed: Removals<B>,
 ) -> Vec<Edit<B>> {
     let mut all: Vec<(Block<B>, Option<ViaId>, u64)> = Vec::with_capacity(set.len() + removed.len());
@@ -174,7 +171,7 @@ fn edits<B: Bits>(
         }
         all.push((block, None, line));
     }
-    all.extend(set.into_iter().map(|(block, via, line)| (block, Some(via), line)));
+    all.extend(set.into_iter().map(|route| (route.block, Some(route.via), u64::from(route.line))));
     all.sort_unstable();
     for pair in all.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
         let (first, later) = if pair[0].2 < pair[1].2 { (pair[0], pair[1]) } else { (pair[1], pair[0]) };

@@ -14,7 +14,7 @@ use std::time::Instant;
 use steerd::geo::{CountryPoints, Geography};
 use steerd::publish::cache::{Cache, key_of};
 use steerd::publish::store::Store;
-use steerd::publish::{Body, Publisher, PushOptions, Rules};
+use steerd::publish::{Publisher, PushOptions, Pushed, Rules};
 use steerd::snapshot::{Compiler, Settings};
 use steerd::table::{self, Table, artefact};
 use steerd::units::UnixMs;
@@ -152,7 +152,7 @@ fn publish(internet: &Internet, text: &str, geography: &Arc<Geography>) {
     let publisher = open(dir.path(), geography);
     let start = Instant::now();
     let options = PushOptions { force: true, ..PushOptions::default() };
-    let report = publisher.put(Body::Lines(text.as_bytes().into()), options, UnixMs(2)).expect("accepted");
+    let report = publisher.put(Pushed::text(text.as_bytes()), options, UnixMs(2)).expect("accepted");
     println!(
         "put      {:.1} ms: parse {} compile {} persist {}",
         ms(start),

@@ -360,8 +360,8 @@ fn model_of_subnet(data: &[u8]) -> Result<(IpAddr, u8), &'static str> {
 /// Lines of a table, of a delta, or lines after the fixed table.
 ///
 /// What is accepted is written and read back as the same; a delta leads where the whole text of its
-/// result leads; what is refused says why. In fuzz builds, the quick way through a line and the
-/// thorough one agree.
+/// result leads; what is refused says why. Read in pieces it is the same; in fuzz builds, the quick way
+/// through a line and the thorough one agree.
 pub fn table_line(text: &[u8]) {
     if text.len() > 1 << 16 {
         return;
@@ -377,8 +377,10 @@ pub fn table_line(text: &[u8]) {
         &whole
     };
     let _ = table::read_header(text);
+    let whole = told(table::read_full(text));
+    assert_eq!(told(in_pieces(text)), whole, "in pieces");
     #[cfg(feature = "fuzzing")]
-    both_ways(text);
+    assert_eq!(told(table::read_full_thoroughly(text)), whole, "thoroughly");
     match table::read_full(text) {
         Ok(read) => check_table(&read.table),
         Err(problems) => check_problems(text, &problems),
@@ -435,17 +437,21 @@ fn check_table(table: &Table) {
     assert_eq!(binary::read_epoch(&octets), Ok(table.epoch()));
 }
 
-/// The quick way through a line and the thorough one find the same.
-#[cfg(feature = "fuzzing")]
-fn both_ways(text: &[u8]) {
-    let told = |read: Result<table::Read, Vec<steerd::problem::Problem>>| {
-        read.map(|read| {
-            let warnings: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
-            (text_of(&read.table), warnings, format!("{:?}", read.ignored))
-        })
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
-    };
-    assert_eq!(told(table::read_full(text)), told(table::read_full_thoroughly(text)));
+/// What reading a table comes to.
+type Told = Result<(Vec<u8>, Vec<String>, String), Vec<String>>;
+
+/// What was read, to be compared.
+fn told(read: Result<table::Read, Vec<steerd::problem::Problem>>) -> Told {
+    let said = |problems: Vec<steerd::problem::Problem>| problems.iter().map(ToString::to_string).collect();
+    read.map(|read| (text_of(&read.table), said(read.warnings), format!("{:?}", read.ignored))).map_err(said)
+}
+
+/// Reads a table in pieces whose length the text has chosen.
+fn in_pieces(text: &[u8]) -> Result<table::Read, Vec<steerd::problem::Problem>> {
+    let len = 1 + text.iter().map(|octet| usize::from(*octet)).sum::<usize>() % 61;
+    let mut reader = table::FullReader::default();
+    text.chunks(len).for_each(|piece| reader.push(piece));
+    reader.finish().read
 }
 
 /// An artefact as it is, and with its checksums and digest mended.
