@@ -358,7 +358,14 @@ impl<'a> Asked<'a> {
         };
         let no_ecs = world.settings().answers_no_ecs;
         let Some(ecs) = self.query.ecs().filter(|ecs| ecs.source_len() > 0) else {
-            return Decided { choice: ask(self.peer, no_ecs), scope_len: 0, is_by_subnet: false };
+            let known = world.fleet().resolver_at(self.peer).map(|resolver| &*resolver.clients);
+            let mut clients = known.unwrap_or_default().iter().map(|prefix| prefix.first());
+            // The largest network that somebody serves, not by accident of where the resolver is.
+            let is_served = |choice: &Choice| matches!(choice.verdict, Verdict::Serve { .. });
+            let choice = clients
+                .find_map(|client| Some(ask(client, no_ecs)).filter(is_served))
+                .unwrap_or_else(|| ask(self.peer, no_ecs));
+            return Decided { choice, scope_len: 0, is_by_subnet: false };
         };
         let choice = ask(ecs.address(), world.fleet().service(service).answers_max);
         let scope_len = choice.scope_len;

@@ -80,7 +80,12 @@ impl Stage {
 
     /// The same with other settings.
     fn with(down: &[&str], settings_of_decision: Settings) -> Self {
-        let table = Arc::new(table::read_full(TABLE.as_bytes()).expect("a table").table);
+        Self::of(TABLE, down, settings_of_decision)
+    }
+
+    /// The same of another table.
+    fn of(table: &str, down: &[&str], settings_of_decision: Settings) -> Self {
+        let table = Arc::new(table::read_full(table.as_bytes()).expect("a table").table);
         let place = Location { country: Country::new("NL"), ..Location::UNKNOWN };
         let geography = Geography::from_networks([("6.6.0.0/16".parse().expect("a prefix"), place)]);
         let mut health = Health::default();
@@ -236,6 +241,35 @@ fn ruling9_without_ecs_the_query_id_rotates() {
     let once = stage.send(&query(1, "video.cdn.example", Rtype::A, Some("9.9.9.0/24")), Transport::Udp).1;
     let twice = stage.send(&query(2, "video.cdn.example", Rtype::A, Some("9.9.9.0/24")), Transport::Udp).1;
     assert_eq!(once[2..], twice[2..], "with ECS it does not");
+}
+
+#[test]
+fn a_resolver_that_the_table_knows_is_answered_as_its_clients_are() {
+    let resolvers = [
+        r#"{"resolver":{"prefix":"8.0.0.0/8","clients":["9.9.9.0/24"]}}"#,
+        // The first network has nobody for `near`, the second has.
+        r#"{"resolver":{"prefix":"8.8.8.0/24","clients":["9.9.9.0/24","5.5.1.0/24"]}}"#,
+        r#"{"resolver":{"prefix":"8.8.9.0/24","clients":["5.5.2.0/24"]}}"#,
+    ];
+    let table = format!("{TABLE}{}", resolvers.join("\n"));
+    let mut stage = Stage::of(&table, &[], Settings::default());
+    let near = "near.cdn.example";
+    let (served, unserved) = ("steered NOERROR aa | near 3 A 192.0.2.1", "nodata NOERROR aa ?  3 SOA min30");
+    for (peer, expected) in [
+        ("8.8.8.8", served),
+        ("8.8.9.9", served),
+        ("8.8.7.7", unserved),
+        ("5.5.9.9", served),
+        ("9.9.9.9", unserved),
+        ("2001:db8::1", unserved),
+    ] {
+        stage.peer = peer.parse().expect("an address");
+        stage.check(near, Rtype::A, None, expected);
+        // Who says for whom it asks is believed.
+        stage.check(near, Rtype::A, Some("5.5.1.0/24"), "steered NOERROR aa /16 | near 3 A 192.0.2.1");
+    }
+    stage.peer = "8.8.8.8".parse().expect("an address");
+    stage.check(near, Rtype::A, Some("5.5.1.0/0"), "steered NOERROR aa /0 | near 3 A 192.0.2.1");
 }
 
 #[test]

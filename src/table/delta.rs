@@ -406,6 +406,10 @@ mod tests {
             &["2: remove.route: found \"198.51.100.1/24\", expected no host bits, as in 198.51.100.0/24"],
         );
         check(
+            r#"{"remove":{"resolver":"8.8.8.0/24"}}"#,
+            &["2: remove.resolver: found \"8.8.8.0/24\", expected a resolver of the served table"],
+        );
+        check(
             r#"{"remove":{"site":"x"}}"#,
             &["2: remove.site: found \"x\", expected a site of the served table"],
         );
@@ -425,11 +429,15 @@ mod tests {
         );
         check(
             r#"{"remove":{}}"#,
-            &["2: remove: found not one key, expected one of site, cluster, appliance, service, route"],
+            &[
+                "2: remove: found not one key, expected one of site, cluster, appliance, service, resolver, route",
+            ],
         );
         check(
             r#"{"remove":{"appliance":"ams1-c001","site":"ams1"}}"#,
-            &["2: remove: found not one key, expected one of site, cluster, appliance, service, route"],
+            &[
+                "2: remove: found not one key, expected one of site, cluster, appliance, service, resolver, route",
+            ],
         );
         check(
             r#"{"remove":{"rout":"0.0.0.0/0"}}"#,

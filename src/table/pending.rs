@@ -24,7 +24,7 @@ pub const LOCAL_PREF: u32 = 100;
 pub(super) const ORIGINS: [(&str, Origin); 3] =
     [("igp", Origin::Igp), ("egp", Origin::Egp), ("incomplete", Origin::Incomplete)];
 /// What a prefix should be, for problems.
-const PREFIX: &str = "an address and a length, as 192.0.2.0/24 or 2001:db8::/32";
+pub(super) const PREFIX: &str = "an address and a length, as 192.0.2.0/24 or 2001:db8::/32";
 
 /// A candidate whose cluster is an index into [`RawVias::names`].
 #[derive(Debug, Clone, Copy)]

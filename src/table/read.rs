@@ -411,14 +411,18 @@ impl Reader {
                 let made = items::service(out, line, json, &mut self.expressions);
                 self.draft.add_service(out, line, made);
             }
+            "resolver" => {
+                let made = items::resolver(out, line, json);
+                self.draft.add_resolver(out, line, made);
+            }
             "remove" if self.is_delta => self.remove(line, json),
             "table" | "delta" => {
                 out.problem(Problem::at(line, "", format!("`{kind}`"), "one such line, the first"));
             }
             other => {
                 let known: &[&str] = match self.is_delta {
-                    true => &["site", "cluster", "appliance", "service", "route", "remove"],
-                    false => &["site", "cluster", "appliance", "service", "route"],
+                    true => &["site", "cluster", "appliance", "service", "resolver", "route", "remove"],
+                    false => &["site", "cluster", "appliance", "service", "resolver", "route"],
                 };
                 out.unknown(line, other.to_owned(), known);
             }
@@ -429,13 +433,15 @@ impl Reader {
     fn remove(&mut self, line: u64, json: Json<'_>) {
         let out = &mut self.out;
         if kind_of(&json).is_none() && matches!(json, Json::Object(_)) {
-            let expected = "one of site, cluster, appliance, service, route";
+            let expected = "one of site, cluster, appliance, service, resolver, route";
             return out.problem(Problem::at(line, "remove", "not one key", expected));
         }
         let Some(mut fields) = Fields::new(out, line, "remove", json) else { return };
-        for kind in [ItemKind::Site, ItemKind::Cluster, ItemKind::Appliance, ItemKind::Service] {
+        use ItemKind::{Appliance, Cluster, Resolver, Service, Site};
+        for kind in [Site, Cluster, Appliance, Service, Resolver] {
             let read = |text: &str| match kind {
-                ItemKind::Service => names::service(text),
+                Service => names::service(text),
+                Resolver => Some(text.parse::<Prefix>().ok()?.to_string().into()),
                 _ => names::plain(text),
             };
             if let Some(name) = fields.text(out, kind.as_str(), "a name", read) {
@@ -698,6 +704,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn resolvers_are_known_by_their_prefix() {
+        check(
+            "{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\",\"2001:db8::/48\"]}}\n{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\"]}}",
+            &[
+                "14: resolver.prefix: found `8.8.8.0/24` again, expected each name once; line 13 says otherwise",
+            ],
+        );
+        check(
+            r#"{"resolver":{"prefix":"8.8.8.1/24","clients":["203.0.113.0"]}}"#,
+            &[
+                "13: resolver.prefix: found \"8.8.8.1/24\", expected no host bits, as in 8.8.8.0/24",
+                "13: resolver.clients[0]: found \"203.0.113.0\", expected an address and a length, as 192.0.2.0/24 or 2001:db8::/32",
+                "13: resolver.clients: found 0 prefixes, expected 1 to 16 prefixes",
+            ],
+        );
+        let line = "{\"resolver\":{\"prefix\":\"2001:db8:8::/48\",\"clients\":[\"203.0.113.0/24\"]}}\n";
+        let read = read_full(format!("{SMALL}{line}").as_bytes()).expect("a table").table;
+        assert!(canonical_of(&read).contains(line));
+        let resolver = |addr: &str| read.fleet().resolver_at(addr.parse().expect("an address")).is_some();
+        assert!(resolver("2001:db8:8:1::1") && !resolver("2001:db8:9::1") && !resolver("8.8.8.8"));
+    }
+
+    #[test]
     fn lines_that_are_none_are_told_by_number() {
         check(
             "[]\r\n\r\n{\"x\":",
@@ -709,7 +738,7 @@ pub(super) mod tests {
         check(
             r#"{"sight":{}}"#,
             &[
-                "13: sight: found unknown key `sight`, expected one of site, cluster, appliance, service, route",
+                "13: sight: found unknown key `sight`, expected one of site, cluster, appliance, service, resolver, route",
             ],
         );
         check(r#"{"rout":{}}"#, &["13: rout: found unknown key `rout`, expected `route`, perhaps"]);
@@ -717,7 +746,7 @@ pub(super) mod tests {
         check(
             r#"{"remove":{}}"#,
             &[
-                "13: remove: found unknown key `remove`, expected one of site, cluster, appliance, service, route",
+                "13: remove: found unknown key `remove`, expected one of site, cluster, appliance, service, resolver, route",
             ],
         );
         let mut text = SMALL.as_bytes().to_vec();
