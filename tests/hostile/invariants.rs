@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use steerd::dns::{Answered, Context, Cookies, Outcome, Scratch, Secret, Server, Transport, answer};
+use steerd::dns::{Answered, Context, Cookies, Limits, Outcome, Scratch, Secret, Server, Transport, answer};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
@@ -150,6 +150,20 @@ fn worlds() -> &'static Worlds {
     })
 }
 
+/// All three.
+#[allow(dead_code, reason = "the fuzz targets do without")]
+pub fn snapshots() -> [&'static Snapshot; 3] {
+    let Worlds { up, down, empty } = worlds();
+    [up, down, empty]
+}
+
+/// A server that does everything a query can ask for.
+pub fn server() -> Server {
+    let cookies = Cookies { secrets: vec![Secret([7; 16])] };
+    let limits = Limits { same_per_s: 20, gain_per_s: 10_000, slip: 2, ..Limits::default() };
+    Server { identity: "ams-1".into(), version: "1".into(), cookies, limits }
+}
+
 /// Where everyone is up.
 fn world() -> &'static Snapshot {
     &worlds().up
@@ -198,8 +212,8 @@ fn reply_to(world: &Snapshot, octets: &[u8], peer: IpAddr, transport: Transport)
     let room = if octets.len() > 4096 { 65_535 } else { 8192 };
     let mut out = vec![0u8; room];
     let mut scratch = Scratch::new();
-    let cookies = Cookies { secrets: vec![Secret([7; 16])] };
-    let server = Server { identity: "ams-1".into(), version: "1".into(), cookies, ..Server::default() };
+    // Limits would make equal packets unequal.
+    let server = Server { limits: Limits::default(), ..server() };
     let context = Context { world, server: &server, now: UnixMs(1_700_000_000_000) };
     let first = answer(&context, &mut scratch, peer, transport, octets, &mut out);
     assert!(first.len <= out.len());
