@@ -30,6 +30,7 @@
 //! | 6 | [`publish`] | the one writer: accept, guard, build, persist, swap |
 //! | 5 | [`snapshot`] | one immutable generation |
 //! | 4 | [`policy`] | the order of candidates; rendezvous hashing |
+//! | 3 | [`dnssec`] | keys by their times; signatures, made once and kept; denial |
 //! | 3 | [`table`] | what is pushed: lines, deltas, diff, guards, artefact, journal |
 //! | 2 | [`geo`] | GeoIP bytes → networks and places; distance |
 //! | 2 | [`health`] | what is believed of each appliance; time passed in |
@@ -68,6 +69,7 @@ pub mod config;
 pub mod control;
 pub mod distribution;
 pub mod dns;
+pub mod dnssec;
 pub mod dnstap;
 pub mod fleet;
 pub mod geo;

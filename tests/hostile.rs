@@ -59,7 +59,7 @@ fn hostile_packets_by_number() {
     for outcome in steerd::dns::Outcome::ALL {
         let count: u64 = targets.iter().map(|target| target.outcomes[outcome.index()]).sum();
         println!("  {:16} {count}", outcome.label());
-        let may_miss = matches!(outcome, steerd::dns::Outcome::Dropped(steerd::dns::Dropped::NoRoom));
+        let may_miss = matches!(outcome.label(), "dropped_no_room" | "unsigned");
         assert!(count > 0 || may_miss, "no packet was {}", outcome.label());
     }
 }

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["prefix", "units", "problem", "columns"],
     &["lpm", "wire", "dnstap", "fleet", "config", "metrics"],
     &["geo", "health", "zone"],
-    &["table"],
+    &["table", "dnssec"],
     &["policy"],
     &["snapshot"],
     &["steer", "publish"],

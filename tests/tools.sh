@@ -13,6 +13,11 @@ want() {
 }
 want dig bind9-dnsutils
 want kdig knot-dnsutils
+want delv bind9-dnsutils
+want dnssec-keygen bind9-utils
+want drill ldnsutils
+want unbound-host unbound-host
+want dnsviz dnsviz
 want curl curl
 want fstrm_capture fstrm-bin
 want dnstap-ldns dnstap-ldns

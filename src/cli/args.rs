@@ -3,6 +3,8 @@
 //! Owns names, help and the shape of arguments; what they do is their modules' business. Names are
 //! promises to scripts: see the contract before changing one. Layer 9.
 
+use crate::dnssec::{Algorithm, Flags, UnixS};
+use crate::wire::Name;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -39,6 +41,9 @@ pub enum Command {
     /// Compare, compile and print tables
     #[command(subcommand)]
     Table(Table),
+    /// Make, list and roll the keys of signed zones
+    #[command(subcommand)]
+    Keys(Keys),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print the manual page
@@ -342,6 +347,197 @@ pub struct TableShow {
     pub file: PathBuf,
 }
 
+/// `steerd keys`.
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key and print how its files are called
+    Generate(KeysGenerate),
+    /// Say what each key does now and what comes next
+    List(KeysList),
+    /// Print the DS records that a zone's parent is to have
+    Ds(KeysOf),
+    /// Make a successor, with the times of both keys, and say what is to be done when
+    Roll(KeysRoll),
+    /// End a key whose DS is gone from the parent
+    Retire(KeysRetire),
+}
+
+/// Algorithms of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyAlgorithm {
+    /// ECDSA with P-256 and SHA-256, which every validator knows
+    Ecdsap256sha256,
+    /// Ed25519
+    Ed25519,
+}
+
+impl From<KeyAlgorithm> for Algorithm {
+    fn from(algorithm: KeyAlgorithm) -> Self {
+        match algorithm {
+            KeyAlgorithm::Ecdsap256sha256 => Self::EcdsaP256Sha256,
+            KeyAlgorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// One key for everything
+    Csk,
+    /// Signs the keys
+    Ksk,
+    /// Signs all else
+    Zsk,
+}
+
+impl Role {
+    /// Flags of such a key.
+    pub fn flags(self) -> Flags {
+        match self {
+            Self::Csk | Self::Ksk => Flags::Entry,
+            Self::Zsk => Flags::Zone,
+        }
+    }
+}
+
+/// A moment as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Seconds from now.
+    After(u64),
+    /// Seconds ago.
+    Before(u64),
+    /// That moment.
+    At(UnixS),
+    /// Not at all.
+    Never,
+}
+
+impl When {
+    /// The moment; `None`: never.
+    pub fn at(self, now: UnixS) -> Option<UnixS> {
+        match self {
+            Self::After(seconds) => Some(now.plus(seconds)),
+            Self::Before(seconds) => Some(UnixS(now.0.saturating_sub(seconds))),
+            Self::At(moment) => Some(moment),
+            Self::Never => None,
+        }
+    }
+}
+
+/// `steerd keys generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Times: now, none, +7d, -1h (s, m, h, d), 20260131 or 20260131120000, in UTC.")]
+pub struct KeysGenerate {
+    /// The zone, as in cdn.example
+    pub zone: Name,
+    /// Directory of its key files
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How it signs
+    #[arg(long, value_enum, default_value = "ecdsap256sha256", ignore_case = true)]
+    pub algorithm: KeyAlgorithm,
+    /// What it is for
+    #[arg(long, value_enum, default_value = "csk")]
+    pub role: Role,
+    /// TTL of its DNSKEY record, seconds
+    #[arg(long = "ttl", value_name = "SECONDS", default_value_t = 3600)]
+    pub ttl_s: u32,
+    /// When it comes into the DNSKEY set; now by default
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub publish: Option<When>,
+    /// When it begins to sign; now by default
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub activate: Option<When>,
+    /// When it signs no more
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub inactive: Option<When>,
+    /// When it leaves the DNSKEY set
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub delete: Option<When>,
+    /// When CDS and CDNSKEY ask the parent for it
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub sync_publish: Option<When>,
+    /// When they do so no more
+    #[arg(long, value_name = "TIME", value_parser = when, allow_hyphen_values = true)]
+    pub sync_delete: Option<When>,
+}
+
+/// `steerd keys list`.
+#[derive(Debug, Args)]
+pub struct KeysList {
+    /// The zone; all by default
+    pub zone: Option<Name>,
+    /// Directory of key files
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `steerd keys ds`.
+#[derive(Debug, Args)]
+pub struct KeysOf {
+    /// The zone
+    pub zone: Name,
+    /// Directory of its key files
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `steerd keys roll`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A zone-signing key is published before it signs, and that is all. A key that a DS points\n\
+                        to signs beside its successor until the DS is changed and `keys retire` ends it.\n\
+                        Another --algorithm signs first, is published then, and takes the DS last."
+)]
+pub struct KeysRoll {
+    /// The zone
+    pub zone: Name,
+    /// Directory of its key files
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Which key is to be followed; by default the one that signs data
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+    /// How the successor signs; as before by default
+    #[arg(long, value_enum, ignore_case = true)]
+    pub algorithm: Option<KeyAlgorithm>,
+    /// The longest TTL of the zone's records
+    #[arg(long = "ttl-max", value_name = "TIME", value_parser = seconds, default_value = "1d")]
+    pub ttl_max_s: u64,
+}
+
+/// `steerd keys retire`.
+#[derive(Debug, Args)]
+pub struct KeysRetire {
+    /// The zone
+    pub zone: Name,
+    /// The key's tag
+    pub tag: u16,
+    /// Directory of the key files
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// TTL of the DS record at the parent
+    #[arg(long = "ds-ttl", value_name = "TIME", value_parser = seconds, default_value = "1d")]
+    pub ds_ttl_s: u64,
+    /// The longest TTL of the zone's records
+    #[arg(long = "ttl-max", value_name = "TIME", value_parser = seconds, default_value = "1d")]
+    pub ttl_max_s: u64,
+}
+
+/// Reads a moment: `now`, `none`, a length of time with its sign, or as key files write it.
+fn when(text: &str) -> Result<When, String> {
+    let expected = "expected now, none, +7d, -1h, 20260131 or 20260131120000";
+    match text.as_bytes() {
+        b"now" => Ok(When::After(0)),
+        b"none" => Ok(When::Never),
+        [b'+', ..] => seconds(&text[1..]).map(When::After),
+        [b'-', ..] => seconds(&text[1..]).map(When::Before),
+        _ => UnixS::parse(text).map(When::At).ok_or_else(|| expected.to_owned()),
+    }
+}
+
 /// `steerd completions`.
 #[derive(Debug, Args)]
 pub struct Completions {
@@ -398,6 +594,24 @@ mod tests {
             ("99999999999999999d", None),
         ] {
             assert_eq!(seconds(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read() {
+        let now = UnixS(1_000_000);
+        for (text, expected) in [
+            ("now", Ok(Some(now))),
+            ("none", Ok(None)),
+            ("+1d", Ok(Some(UnixS(1_086_400)))),
+            ("-1m", Ok(Some(UnixS(999_940)))),
+            ("19700102", Ok(Some(UnixS(86_400)))),
+            ("19700101000001", Ok(Some(UnixS(1)))),
+            ("tomorrow", Err(())),
+            ("+", Err(())),
+            ("", Err(())),
+        ] {
+            assert_eq!(when(text).map(|when| when.at(now)).map_err(drop), expected, "{text}");
         }
     }
 

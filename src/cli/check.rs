@@ -6,9 +6,11 @@
 use super::args;
 use super::failure::{Failure, count};
 use super::load::{self, BODY_OCTETS_MAX, ConfigFile};
+use crate::dnssec::{Keyrings, UnixS};
 use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::TableCounts;
+use crate::serve::run::now;
 use crate::table::{Read, Table};
 use crate::wire::Name;
 use crate::zone::Zones;
@@ -66,6 +68,10 @@ impl Findings {
             }
         };
         let zones = file.zones().map_err(|problems| self.problems.extend(problems)).ok();
+        match file.keyrings() {
+            Ok((keyrings, warnings)) => self.keys(&keyrings, &warnings),
+            Err(problems) => self.problems.extend(problems),
+        }
         if let Err(problems) = file.tokens() {
             self.problems.extend(problems);
         }
@@ -110,6 +116,23 @@ impl Findings {
         self.fine.extend(of("DNS", &mut config.dns.listen.iter().copied()));
         self.fine.extend(of("HTTP", &mut http.into_iter()));
         self.fine.extend(of("control", &mut config.control.listen.iter().copied()));
+    }
+
+    /// Says which zones are signed. That nobody signs now is wrong, although a running server goes on.
+    fn keys(&mut self, keyrings: &Keyrings, warnings: &[Problem]) {
+        let now = UnixS::from(now());
+        self.warnings.extend(warnings.iter().map(ToString::to_string));
+        for keyring in keyrings.iter() {
+            let phase = keyring.phase(now);
+            if phase.is_continued() {
+                let found = format!("no key of {} that signs since {}", keyring.apex(), phase.from());
+                self.problems.push(Problem::at(0, "dns.zone.keys", found, "a key that signs now"));
+            }
+            let keys = count(keyring.keys().len() as u64, "key");
+            let next = keyring.next_change(now);
+            let next = next.map_or_else(String::new, |next| format!(", the next change at {next}"));
+            self.fine.push(format!("{} signed with {keys}{next}", keyring.apex()));
+        }
     }
 
     /// Says what GeoIP knows.

@@ -5,11 +5,13 @@
 //! `explain` may run beside a steerd that serves. Layer 9.
 
 use crate::config::{Config, Control};
+use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::Rules;
 use crate::publish::cache::Cache;
-use crate::serve::{load, places};
+use crate::serve::run::now;
+use crate::serve::{keys, load, places};
 use crate::table::body::{Encoding, decode_body};
 use crate::table::journal::{self, Record};
 use crate::table::{self, Read, Table, artefact};
@@ -107,6 +109,16 @@ impl ConfigFile {
         load::zones(&self.config).map_err(|found| self.placed(found))
     }
 
+    /// The keys of signed zones, and what is odd about them.
+    ///
+    /// # Errors
+    /// All that is wrong with the key files.
+    pub fn keyrings(&self) -> Result<(Keyrings, Vec<Problem>), Vec<Problem>> {
+        let read = keys::keyrings(&self.config, now().into());
+        let (keyrings, warnings) = read.map_err(|found| self.placed(found))?;
+        Ok((keyrings, self.placed(warnings)))
+    }
+
     /// Checks the tokens of the push API.
     ///
     /// # Errors
@@ -151,6 +163,10 @@ impl ConfigFile {
                 let mut zones = config.dns.zones.iter();
                 zones.position(|zone| zone.records.as_deref().is_some_and(is_it))
             }
+            "dns.zone.keys" => {
+                let mut zones = config.dns.zones.iter();
+                zones.position(|zone| zone.keys.as_deref().is_some_and(is_it))
+            }
             "control.tokens" => {
                 let token = config.control.tokens.iter().find(|token| is_it(&token.file));
                 let line = token.map_or(0, |token| token.line);
@@ -162,6 +178,7 @@ impl ConfigFile {
         let keys: Vec<&str> = match (&*problem.key, at.as_deref()) {
             ("geoip.files", Some(at)) => vec!["geoip", "files", at],
             ("dns.zone.records", Some(at)) => vec!["dns", "zone", at, "records"],
+            ("dns.zone.keys", Some(at)) => vec!["dns", "zone", at, "keys"],
             (key, _) => key.split('.').collect(),
         };
         Problem { line: self.line_of(&keys), found, ..problem }.in_file(&self.name)

@@ -11,6 +11,7 @@
 //! | `load` | config, and everything it points at, from disk |
 //! | `serve` | the process that serves, up to its sockets |
 //! | `check`, `explain`, `tables` | commands that work on files |
+//! | `keys` | keys of signed zones |
 //! | `client` | talking to a running steerd |
 //! | `push`, `beliefs` | commands that do |
 
@@ -20,6 +21,7 @@ mod check;
 mod client;
 mod explain;
 mod failure;
+mod keys;
 mod load;
 mod push;
 mod serve;
@@ -48,6 +50,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Res
         Command::Table(Table::Diff(args)) => tables::diff(args, out),
         Command::Table(Table::Build(args)) => tables::build(args, out),
         Command::Table(Table::Show(args)) => tables::show(args, out),
+        Command::Keys(args) => keys::keys(args, out),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "steerd", &mut script);

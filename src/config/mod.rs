@@ -89,6 +89,10 @@ pub struct Dns {
     pub cookie_secret_file: Option<PathBuf>,
     /// `[dns.limits]`.
     pub limits: Limits,
+    /// Most signatures that a worker makes a second, for UDP and for connections each, 1 to 1,000,000.
+    pub signatures_s_max: u32,
+    /// Signatures that a worker keeps, 1 to 10,000,000.
+    pub signatures_kept: u32,
     /// `[[dns.zone]]`, as ordered in the file; none lies inside another.
     pub zones: Vec<Zone>,
 }
@@ -106,6 +110,10 @@ impl Dns {
     pub const TCP_CONNECTIONS_MAX: u32 = 1000;
     /// RFC 7766 section 6.2.3 advises a few seconds.
     pub const TCP_IDLE_S: u32 = 10;
+    /// At most about a seventh of a core's time, at 50 to 70 microseconds a signature.
+    pub const SIGNATURES_S_MAX: u32 = 2000;
+    /// About ten megabytes a worker when full, as much as its tables' hot part.
+    pub const SIGNATURES_KEPT: u32 = 32_768;
     /// What an identity may have, octets: it rides in every reply that asks for it.
     pub const IDENTITY_LEN_MAX: usize = 128;
     /// What a version may have, octets: one character-string.
@@ -129,6 +137,8 @@ impl Default for Dns {
             cookies: true,
             cookie_secret_file: None,
             limits: Limits::default(),
+            signatures_s_max: Self::SIGNATURES_S_MAX,
+            signatures_kept: Self::SIGNATURES_KEPT,
             zones: Vec::new(),
         }
     }
@@ -218,8 +228,21 @@ pub struct Zone {
     pub soa: Soa,
     /// Master file of further static records (RFC 1035 section 5), as written.
     pub records: Option<PathBuf>,
+    /// Directory of its keys, as written; `None`: it is not signed.
+    pub keys: Option<PathBuf>,
+    /// Seconds that a new signature is valid, four hours to a year.
+    pub signature_validity_s: u32,
+    /// Seconds over which renewals are spread, at most half of the validity.
+    pub signature_jitter_s: u32,
     /// Line of its `[[dns.zone]]`, for problems found later.
     pub line: u64,
+}
+
+impl Zone {
+    /// A week: longer than a long weekend without anybody, short enough that a stolen key's signatures end.
+    pub const SIGNATURE_VALIDITY_S: u32 = 604_800;
+    /// A day.
+    pub const SIGNATURE_JITTER_S: u32 = 86_400;
 }
 
 /// A zone's start of authority (RFC 1035 section 3.3.13).
@@ -737,6 +760,9 @@ mod tests {
                         negative_ttl_s: Soa::NEGATIVE_TTL_S,
                     },
                     records: Some("cdn.example.zone".into()),
+                    keys: None,
+                    signature_validity_s: Zone::SIGNATURE_VALIDITY_S,
+                    signature_jitter_s: Zone::SIGNATURE_JITTER_S,
                     line: found.as_ref().map_or(0, |config| config.dns.zones[0].line),
                 }],
                 ..Dns::default()

@@ -38,6 +38,10 @@ pub struct Listener {
 
 /// Seconds in a day.
 const DAY_S: u64 = 86_400;
+/// Seconds in a year.
+const YEAR_S: u64 = 365 * DAY_S;
+/// Shortest validity of a signature, seconds: a quarter of it outlives the TTLs that are usual.
+const SIGNATURE_VALIDITY_MIN_S: u64 = 4 * 3600;
 /// Rights as they are spelt.
 const RIGHTS: &[(&str, Right)] = &[
     ("table", Right::Table),
@@ -104,6 +108,13 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
         cookies: at.flag("cookies", true),
         cookie_secret_file: path(&mut at, "cookie_secret_file"),
         limits: limits(at.table("limits")),
+        signatures_s_max: at.number(
+            "signatures_s_max",
+            Dns::SIGNATURES_S_MAX,
+            1..=1_000_000,
+            "signatures a second",
+        ),
+        signatures_kept: at.number("signatures_kept", Dns::SIGNATURES_KEPT, 1..=10_000_000, "signatures"),
         zones: at.tables("zone").into_iter().filter_map(zone).collect(),
     };
     at.finish();
@@ -150,9 +161,16 @@ fn zone(mut at: RawTable<'_, '_>) -> Option<Zone> {
     let ns: Option<Vec<_>> = names.into_iter().collect();
     let soa = soa(at.table("soa"), ns.as_ref().and_then(|ns| ns.first()).map(|ns| &**ns), name.as_deref());
     let records = path(&mut at, "records");
+    let keys = path(&mut at, "keys");
+    let validity = Zone::SIGNATURE_VALIDITY_S;
+    let signature_validity_s =
+        at.number("signature_validity_s", validity, SIGNATURE_VALIDITY_MIN_S..=YEAR_S, "seconds");
+    let jitter = Zone::SIGNATURE_JITTER_S.min(signature_validity_s / 2);
+    let signature_jitter_s =
+        at.number("signature_jitter_s", jitter, 0..=u64::from(signature_validity_s / 2), "seconds");
     at.finish();
     let ns = ns.filter(|ns| !ns.is_empty())?;
-    Some(Zone { name: name?, ns, soa, records, line })
+    Some(Zone { name: name?, ns, soa, records, keys, signature_validity_s, signature_jitter_s, line })
 }
 
 /// Reads a zone's `soa`, whose names default to the first name server and `hostmaster` in the zone.

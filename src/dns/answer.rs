@@ -3,6 +3,7 @@
 use super::compose::{Composer, Negative};
 use super::limit::{self, Ruling, Told};
 use super::outcome::Outcome;
+use super::signing::Present;
 use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
 use crate::fleet::{Appliance, ServiceId};
 use crate::prefix::{Client, Family};
@@ -38,7 +39,7 @@ pub fn answer(
     out: &mut [u8],
 ) -> Answered {
     (scratch.decided, scratch.is_verified) = (None, transport != Transport::Udp);
-    let answered = match usual::answer(context.world, scratch, transport, packet, out) {
+    let answered = match usual::answer(context, scratch, transport, packet, out) {
         Some(answered) => answered,
         None => answer_any(context, scratch, peer, transport, packet, out),
     };
@@ -58,7 +59,7 @@ pub(super) fn answer_any(
     out: &mut [u8],
 ) -> Answered {
     let Context { world, server, now } = *context;
-    let Scratch { qname, alias, ranking, decided, is_verified, .. } = scratch;
+    let Scratch { qname, alias, ranking, decided, is_verified, signatory, .. } = scratch;
     *decided = None;
     let query = match Query::parse(packet, qname) {
         Ok(query) => query,
@@ -74,7 +75,18 @@ pub(super) fn answer_any(
         Transport::Stream => usize::from(u16::MAX),
     };
     let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
-    let composer = Composer { query: &query, server, cookie, out, limit };
+    let composer = Composer {
+        query: &query,
+        server,
+        cookie,
+        out,
+        limit,
+        transport,
+        now,
+        signatory,
+        keyring: None,
+        is_invented: false,
+    };
     if query.qclass() == CLASS_CH {
         return chaos(server, composer);
     }
@@ -82,17 +94,22 @@ pub(super) fn answer_any(
     if query.qclass() != CLASS_IN || is_transfer {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     }
+    if query.qtype() == Rtype::NXNAME {
+        // RFC 9824 section 3.5.
+        let ede = Ede { code: Ede::INVALID_QUERY_TYPE, text: "" };
+        return composer.error(Outcome::FormErr, Rcode::FormErr, Some(ede), 0);
+    }
     if world.is_ready()
         && let Some(Named::Service(id)) = world.names().exact(query.qname())
         && let Some((zone, node)) = world.home(id, query.qname())
     {
         let asked = Asked { query: &query, zone, peer };
-        return asked.service(world, id, node, ranking, decided, alias, composer);
+        return asked.service(world, id, node, ranking, decided, alias, composer.in_zone(zone));
     }
     let Some(zone) = world.zones().find(query.qname()) else {
         return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
     };
-    let asked = Asked { query: &query, zone, peer };
+    let (asked, composer) = (Asked { query: &query, zone, peer }, composer.in_zone(zone));
     if world.is_ready() {
         asked.answer(world, ranking, decided, alias, composer)
     } else {
@@ -134,7 +151,7 @@ fn limited(
     out: &mut [u8],
 ) -> Answered {
     let Context { server, now, .. } = *context;
-    let Scratch { qname, decided, ledger, .. } = scratch;
+    let Scratch { qname, decided, ledger, signatory, .. } = scratch;
     let query = Query::parse(packet, qname);
     let what = what_is_told(answered.outcome, *decided, query.as_ref().ok());
     let told = Told { peer, what, query_len: packet.len(), reply_len: answered.len };
@@ -148,7 +165,18 @@ fn limited(
     let shown = cookie.and_then(|data| server.cookies.look(data, peer, now).ok().flatten());
     let limit = query.udp_limit(UDP_SIZE_PLAIN);
     let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
-    let composer = Composer { query: &query, server, cookie, out, limit };
+    let composer = Composer {
+        query: &query,
+        server,
+        cookie,
+        out,
+        limit,
+        transport: Transport::Udp,
+        now,
+        signatory,
+        keyring: None,
+        is_invented: false,
+    };
     match cookie {
         Some(_) => composer.error(Outcome::BadCookie, Rcode::BadCookie, None, 0),
         None => composer.truncated(),
@@ -202,6 +230,11 @@ fn chaos(server: &Server, composer: Composer<'_, '_>) -> Answered {
     }
 }
 
+/// Whether the apex has records of this type that do not stand in the zone's file.
+fn is_of_apex(qtype: Rtype) -> bool {
+    matches!(qtype, Rtype::SOA | Rtype::DNSKEY | Rtype::CDS | Rtype::CDNSKEY)
+}
+
 /// The family that an address type asks for.
 fn family_of(qtype: Rtype) -> Option<Family> {
     match qtype {
@@ -241,23 +274,24 @@ impl<'a> Asked<'a> {
         let found = self.zone.find(qname, exists);
         let wildcard_len = match found {
             Found::Exact(node) if !node.rrsets().is_empty() => {
-                return self.static_data(Some(world), node, composer);
+                return self.static_data(Some(world), Present::of(node), composer);
             }
             Found::Delegation(cut, node) => {
                 // The parent side answers for DS at the cut (RFC 4035 section 3.1.4.1).
                 let is_ds = self.query.qtype() == Rtype::DS && cut.as_wire() == qname;
                 return match node.rrset(Rtype::NS) {
-                    Some(ns) if !is_ds => composer.referral(self.zone, cut, ns),
-                    _ => self.static_data(Some(world), node, composer),
+                    Some(ns) if !is_ds => composer.referral(self.zone, cut, node, ns),
+                    _ => self.static_data(Some(world), Present::cut(node), composer),
                 };
             }
-            Found::Exact(node) => return self.static_data(Some(world), node, composer),
+            Found::Exact(node) => return self.static_data(Some(world), Present::of(node), composer),
             Found::Wildcard(_, len) => len,
             Found::Nothing => 0,
         };
         if world.names().is_inner(qname) {
-            return composer.negative(Negative::no_data(self.zone));
+            return composer.negative(Negative::no_data(self.zone, Present::EMPTY));
         }
+        let composer = composer.invented();
         let service = world.names().wildcard(qname).filter(|id| {
             // A service's name has no escapes: in wire form it is two octets longer.
             world.fleet().service(*id).name.len() + 2 >= wildcard_len
@@ -268,7 +302,7 @@ impl<'a> Asked<'a> {
         };
         match (service, node) {
             (Some(id), node) => self.service(world, id, node, ranking, decided, alias, composer),
-            (None, Some(node)) => self.static_data(Some(world), node, composer),
+            (None, Some(node)) => self.static_data(Some(world), Present::of(node), composer),
             (None, None) => composer.negative(Negative::nx_domain(self.zone)),
         }
     }
@@ -280,11 +314,11 @@ impl<'a> Asked<'a> {
         match self.zone.find(self.query.qname(), |_| false) {
             Found::Delegation(cut, node) => {
                 if let Some(ns) = node.rrset(Rtype::NS) {
-                    return composer.referral(self.zone, cut, ns);
+                    return composer.referral(self.zone, cut, node, ns);
                 }
             }
-            Found::Exact(node) if node.rrset(qtype).is_some() || (is_apex && qtype == Rtype::SOA) => {
-                return self.static_data(None, node, composer);
+            Found::Exact(node) if node.rrset(qtype).is_some() || (is_apex && is_of_apex(qtype)) => {
+                return self.static_data(None, Present::of(node), composer);
             }
             _ => {}
         }
@@ -305,8 +339,7 @@ impl<'a> Asked<'a> {
         composer: Composer<'_, '_>,
     ) -> Answered {
         let Some(family) = family_of(self.query.qtype()) else {
-            let empty = Node::default();
-            return self.beside_own(world, node.unwrap_or(&empty), composer);
+            return self.beside_own(world, Present::named(node, [true; 2]), composer);
         };
         let service = world.fleet().service(id);
         let Decided { choice, scope_len, is_by_subnet } = self.decide(world, id, family, ranking);
@@ -314,7 +347,7 @@ impl<'a> Asked<'a> {
         let negative = Negative {
             zone: self.zone,
             ttl_s: service.ttl_s.min(STEERED_NEGATIVE_TTL_S_MAX),
-            rcode: Rcode::NoError,
+            present: Present::named(node, [true; 2]),
             scope_len,
         };
         let other = match choice.verdict {
@@ -326,8 +359,8 @@ impl<'a> Asked<'a> {
                 let addresses = ranking
                     .appliances()
                     .iter()
-                    .filter_map(|id| world.fleet().address(*id, family).map(rdata_of));
-                return composer.addresses(
+                    .filter_map(|id| world.fleet().address(*id, family).map(Rdata::of));
+                return composer.records(
                     Outcome::Steered,
                     self.query.qtype(),
                     service.ttl_s,
@@ -383,37 +416,49 @@ impl<'a> Asked<'a> {
         node: Option<&Node>,
         composer: Composer<'_, '_>,
     ) -> Answered {
+        let has = |family| appliance.address(family).is_some();
+        let present = Present::named(node, [has(Family::V4), has(Family::V6)]);
         let Some(family) = family_of(self.query.qtype()) else {
-            let empty = Node::default();
-            return self.beside_own(world, node.unwrap_or(&empty), composer);
+            return self.beside_own(world, present, composer);
         };
         match appliance.address(family) {
-            Some(address) => composer.addresses(
+            Some(address) => composer.records(
                 Outcome::Static,
                 self.query.qtype(),
                 APPLIANCE_TTL_S,
                 0,
-                std::iter::once(rdata_of(address)),
+                [Rdata::of(address)],
             ),
-            None => composer.negative(Negative::no_data(self.zone)),
+            None => composer.negative(Negative::no_data(self.zone, present)),
         }
     }
 
     /// Answers a type that a service or appliance has not itself, from what is static at its name;
     /// static aliases there are a problem that was reported and are not served.
-    fn beside_own(&self, world: &Snapshot, node: &Node, composer: Composer<'_, '_>) -> Answered {
-        if node.rrset(Rtype::CNAME).is_some() && self.query.qtype() != Rtype::ANY {
-            return composer.negative(Negative::no_data(self.zone));
+    fn beside_own(&self, world: &Snapshot, present: Present<'_>, composer: Composer<'_, '_>) -> Answered {
+        if present.node().rrset(Rtype::CNAME).is_some() && self.query.qtype() != Rtype::ANY {
+            return composer.negative(Negative::no_data(self.zone, present));
         }
-        self.static_data(Some(world), node, composer)
+        self.static_data(Some(world), present, composer)
     }
 
-    /// Answers from a static node.
-    fn static_data(&self, world: Option<&Snapshot>, node: &Node, composer: Composer<'_, '_>) -> Answered {
-        let qtype = self.query.qtype();
+    /// Answers from what is static at a name.
+    fn static_data(
+        &self,
+        world: Option<&Snapshot>,
+        present: Present<'_>,
+        mut composer: Composer<'_, '_>,
+    ) -> Answered {
+        let (qtype, node) = (self.query.qtype(), present.node());
         let is_apex = self.query.qname() == self.zone.apex().as_wire();
-        if qtype == Rtype::SOA && is_apex {
-            return composer.soa(self.zone);
+        if is_apex && is_of_apex(qtype) {
+            if qtype == Rtype::SOA {
+                return composer.soa(self.zone);
+            }
+            composer = match composer.of_keys() {
+                Ok(answered) => return answered,
+                Err(composer) => composer,
+            };
         }
         if qtype == Rtype::ANY && (!node.rrsets().is_empty() || self.is_named(world)) {
             return composer.any();
@@ -421,9 +466,11 @@ impl<'a> Asked<'a> {
         if let Some(rrset) = node.rrset(qtype) {
             return composer.rrset(self.zone, rrset);
         }
-        match node.rrset(Rtype::CNAME) {
+        // An alias has signatures and an NSEC of its own (RFC 4035 section 2.5).
+        let is_own = composer.signs() && matches!(qtype, Rtype::NSEC | Rtype::RRSIG);
+        match node.rrset(Rtype::CNAME).filter(|_| !is_own) {
             Some(cname) => self.chain(world, cname, composer),
-            None => composer.negative(Negative::no_data(self.zone)),
+            None => composer.negative(Negative::no_data(self.zone, present)),
         }
     }
 
@@ -440,13 +487,14 @@ impl<'a> Asked<'a> {
     /// begins: a service's answer has a scope of its own, so the resolver asks for it by name.
     fn chain(&self, world: Option<&Snapshot>, first: &Rrset, composer: Composer<'_, '_>) -> Answered {
         let qtype = self.query.qtype();
-        let Some(mut reply) = composer.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = composer.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let negative_ttl_s = self.zone.negative_ttl_s();
         let mut owner = Owner::Qname;
         let mut cname = first;
-        let mut rcode = Rcode::NoError;
+        let (mut outcome, mut rcode) = (Outcome::Static, Rcode::NoError);
         for _ in 0..CHAIN_MAX {
             let rdatas = cname.rdatas.iter().map(|rdata| rdata.as_rdata());
-            reply.rrset(Section::Answer, owner, Rtype::CNAME, cname.ttl_s, rdatas);
+            draft.rrset(Section::Answer, owner, Rtype::CNAME, cname.ttl_s, rdatas);
             let Some(target) = cname.targets().next() else { break };
             let (Some(world), true) = (world, target.is_subdomain_of(self.zone.apex())) else { break };
             let names = world.names();
@@ -454,30 +502,35 @@ impl<'a> Asked<'a> {
                 break;
             }
             let exists = |name: &[u8]| names.is_inner(name) || names.exact(name).is_some();
+            owner = Owner::Name(target.as_wire());
             let node = match self.zone.find(target.as_wire(), exists) {
                 Found::Exact(node) | Found::Wildcard(node, _) => node,
                 Found::Delegation(..) => break,
                 Found::Nothing => {
                     // RFC 6604 section 3: the response code is of the chain's last name.
-                    rcode = if names.is_inner(target.as_wire()) { Rcode::NoError } else { Rcode::NxDomain };
-                    Composer::write_soa(&mut reply, self.zone, self.zone.negative_ttl_s());
+                    let is_inner = names.is_inner(target.as_wire());
+                    let present = if is_inner { Present::EMPTY } else { Present::ABSENT };
+                    if !is_inner {
+                        (outcome, rcode) = (Outcome::NxDomain, draft.nx_domain());
+                    }
+                    draft.soa(self.zone, negative_ttl_s);
+                    draft.denial(owner, present, self.zone, negative_ttl_s);
                     break;
                 }
             };
-            owner = Owner::Name(target.as_wire());
             if let Some(rrset) = node.rrset(qtype) {
                 let rdatas = rrset.rdatas.iter().map(|rdata| rdata.as_rdata());
-                reply.rrset(Section::Answer, owner, qtype, rrset.ttl_s, rdatas);
+                draft.rrset(Section::Answer, owner, qtype, rrset.ttl_s, rdatas);
                 break;
             }
             let Some(next) = node.rrset(Rtype::CNAME) else {
-                Composer::write_soa(&mut reply, self.zone, self.zone.negative_ttl_s());
+                draft.soa(self.zone, negative_ttl_s);
+                draft.denial(owner, Present::of(node), self.zone, negative_ttl_s);
                 break;
             };
             cname = next;
         }
-        let outcome = if rcode == Rcode::NxDomain { Outcome::NxDomain } else { Outcome::Static };
-        Composer::finish(reply, outcome, rcode, true)
+        draft.finish(outcome, rcode, true)
     }
 }
 
@@ -488,12 +541,4 @@ struct Decided {
     scope_len: u8,
     /// The query's subnet decided, not the peer.
     is_by_subnet: bool,
-}
-
-/// An address as record data.
-fn rdata_of(address: IpAddr) -> Rdata<'static> {
-    match address {
-        IpAddr::V4(address) => Rdata::A(address),
-        IpAddr::V6(address) => Rdata::Aaaa(address),
-    }
 }

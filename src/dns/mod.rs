@@ -13,6 +13,7 @@
 //! | `compose` | each kind of reply |
 //! | `cookie` | whether a peer is who it says |
 //! | `limit` | how much a network may make the server send |
+//! | `signing` | what a signed reply has beside an unsigned one |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
 
@@ -23,6 +24,7 @@ mod foresight;
 mod limit;
 mod outcome;
 mod server;
+mod signing;
 mod usual;
 
 pub use answer::answer;
@@ -32,6 +34,7 @@ pub use limit::Limits;
 pub use outcome::{Dropped, Outcome};
 pub use server::Server;
 
+use crate::dnssec;
 use crate::fleet::ServiceId;
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Ranking};
@@ -39,6 +42,7 @@ use crate::units::UnixMs;
 use crate::wire::NameBuf;
 use foresight::Foresight;
 use limit::Ledger;
+use signing::Signatory;
 
 /// What the queries of a batch are answered from.
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +75,18 @@ pub struct Scratch {
     ledger: Ledger,
     /// Whether the peer of the packet answered last showed a valid cookie.
     is_verified: bool,
+    signatory: Signatory,
 }
 
 impl Scratch {
     /// What was decided for the packet answered last, where it came to a decision.
     pub fn decided(&self) -> Option<(ServiceId, Choice)> {
         self.decided
+    }
+
+    /// What signatures cost since it was asked last.
+    pub fn take_signed(&mut self) -> dnssec::Counts {
+        self.signatory.signer.take_counts()
     }
 
     /// With room for usual rankings.

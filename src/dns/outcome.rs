@@ -61,13 +61,15 @@ pub enum Outcome {
     NotReady,
     /// Nobody is up, and there is nothing to fall back to.
     NobodyUp,
+    /// No signature could be made, over a connection.
+    Unsigned,
     /// No reply.
     Dropped(Dropped),
 }
 
 impl Outcome {
     /// All, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Steered,
         Self::Aliased,
         Self::Static,
@@ -85,6 +87,7 @@ impl Outcome {
         Self::CookieOnly,
         Self::NotReady,
         Self::NobodyUp,
+        Self::Unsigned,
         Self::Dropped(Dropped::Short),
         Self::Dropped(Dropped::Reply),
         Self::Dropped(Dropped::NoRoom),
@@ -111,10 +114,11 @@ impl Outcome {
             Self::CookieOnly => 14,
             Self::NotReady => 15,
             Self::NobodyUp => 16,
-            Self::Dropped(Dropped::Short) => 17,
-            Self::Dropped(Dropped::Reply) => 18,
-            Self::Dropped(Dropped::NoRoom) => 19,
-            Self::Dropped(Dropped::Limited) => 20,
+            Self::Unsigned => 17,
+            Self::Dropped(Dropped::Short) => 18,
+            Self::Dropped(Dropped::Reply) => 19,
+            Self::Dropped(Dropped::NoRoom) => 20,
+            Self::Dropped(Dropped::Limited) => 21,
         }
     }
 
@@ -138,6 +142,7 @@ impl Outcome {
             Self::CookieOnly => "cookie_only",
             Self::NotReady => "not_ready",
             Self::NobodyUp => "nobody_up",
+            Self::Unsigned => "unsigned",
             Self::Dropped(Dropped::Short) => "dropped_short",
             Self::Dropped(Dropped::Reply) => "dropped_reply",
             Self::Dropped(Dropped::NoRoom) => "dropped_no_room",
@@ -145,7 +150,8 @@ impl Outcome {
         }
     }
 
-    /// The response code that was sent; `None` when nothing was.
+    /// The response code that was sent; `None` when nothing was. A signed reply about a name that does
+    /// not exist says NOERROR instead (RFC 9824).
     pub fn rcode(self) -> Option<Rcode> {
         Some(match self {
             Self::Steered
@@ -163,7 +169,7 @@ impl Outcome {
             Self::BadVers => Rcode::BadVers,
             Self::NotAuth => Rcode::NotAuth,
             Self::BadCookie => Rcode::BadCookie,
-            Self::NotReady | Self::NobodyUp => Rcode::ServFail,
+            Self::NotReady | Self::NobodyUp | Self::Unsigned => Rcode::ServFail,
             Self::Dropped(_) => return None,
         })
     }

@@ -1,6 +1,8 @@
 //! Queries through [`answer()`], replies read by another codec and compared as one line each.
 //! Layer 7, tests only.
 
+mod signed;
+
 use super::*;
 use crate::fleet::Country;
 use crate::geo::{Geography, Location};
@@ -70,6 +72,7 @@ pub(super) struct Stage {
     pub(super) server: Server,
     pub(super) scratch: Scratch,
     pub(super) peer: IpAddr,
+    pub(super) now: UnixMs,
 }
 
 impl Stage {
@@ -108,14 +111,15 @@ impl Stage {
             server: Server::default(),
             scratch: Scratch::new(),
             peer: "7.7.7.7".parse().expect("an address"),
+            now: UnixMs(3),
         }
     }
 
     /// Answers `packet` and returns outcome and bytes.
     pub(super) fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
-        let Self { snapshot, server, scratch, peer } = self;
-        let context = Context { world: snapshot, server, now: UnixMs(3) };
+        let Self { snapshot, server, scratch, peer, now } = self;
+        let context = Context { world: snapshot, server, now: *now };
         let answered = answer(&context, scratch, *peer, transport, packet, &mut out);
         out.truncate(answered.len);
         (answered.outcome, out)
@@ -507,8 +511,8 @@ fn every_packet_has_one_outcome_and_equal_packets_equal_bytes() {
 /// Answers the general way, whatever the query.
 fn answer_generally(stage: &mut Stage, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
     let mut out = vec![0xee; 65_535];
-    let Stage { snapshot, server, scratch, peer } = stage;
-    let context = Context { world: snapshot, server, now: UnixMs(3) };
+    let Stage { snapshot, server, scratch, peer, now } = stage;
+    let context = Context { world: snapshot, server, now: *now };
     let answered = answer::answer_any(&context, scratch, *peer, transport, packet, &mut out);
     out.truncate(answered.len);
     (answered.outcome, out)
@@ -557,7 +561,8 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
                 foreseen += stage.scratch.foresight.foreseen_count();
             }
             let mut out = [0; 4096];
-            let in_one_go = usual::answer(&stage.snapshot, &mut stage.scratch, transport, &packet, &mut out);
+            let context = Context { world: &stage.snapshot, server: &stage.server, now: UnixMs(3) };
+            let in_one_go = usual::answer(&context, &mut stage.scratch, transport, &packet, &mut out);
             usual += usize::from(in_one_go.is_some());
             let found = stage.send(&packet, transport);
             let decided = stage.scratch.decided();

@@ -4,6 +4,7 @@
 //! batch or a request at a time, and passes it down. Layer 8.
 
 use crate::dns::{self, Answered, Context, Transport};
+use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::ServiceId;
 use crate::http::{self, Head, HttpOutcome, Reply};
@@ -11,7 +12,7 @@ use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
-use crate::serve::meters::{Meters, Packet};
+use crate::serve::meters::{Meters, Packet, Signed};
 use crate::serve::run::now;
 use crate::serve::tap::{Tap, Taps};
 use crate::snapshot::Snapshot;
@@ -70,6 +71,7 @@ pub struct DnsDesk {
     scratch: dns::Scratch,
     udp: Writer<Packet>,
     stream: Writer<Packet>,
+    signed: Writer<Signed>,
     mishaps: Writer<Mishap>,
     times: HistogramWriter,
     decided: DecisionCounter,
@@ -97,6 +99,7 @@ impl MakeAnswer for Desks {
             scratch: dns::Scratch::new(),
             udp: meters.udp.writer(),
             stream: meters.stream.writer(),
+            signed: meters.signed.writer(),
             mishaps: meters.mishaps.writer(),
             times: meters.answer.writer(),
             decided: DecisionCounter::new(self),
@@ -207,6 +210,12 @@ impl Answer for DnsDesk {
     }
 
     fn finish(&mut self, count: usize) {
+        let Counts { hits, made, unpaid } = self.scratch.take_signed();
+        if hits + made + unpaid > 0 {
+            self.signed.add(Signed::Kept, hits);
+            self.signed.add(Signed::Made, made);
+            self.signed.add(Signed::Unpaid, unpaid);
+        }
         let Some(each_ns) = self.began.elapsed().as_nanos().checked_div(count as u128) else { return };
         self.times.note(u64::try_from(each_ns).unwrap_or(u64::MAX), count as u64);
     }

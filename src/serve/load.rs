@@ -7,15 +7,16 @@
 use crate::config::{self, Config};
 use crate::control::Auth;
 use crate::dns::{self, Cookies, Secret, Server};
+use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::health;
 use crate::problem::Problem;
 use crate::publish::Rules;
 use crate::publish::cache::Cache;
-use crate::serve::{Layout, places};
+use crate::serve::{Layout, keys, places};
 use crate::snapshot;
 use crate::table::Limits;
-use crate::units::BasisPoints;
+use crate::units::{BasisPoints, UnixMs};
 use crate::zone::{SoaSettings, ZoneSettings, Zones};
 use std::fs;
 use std::path::Path;
@@ -47,12 +48,15 @@ impl Loaded {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn read(config: &Config, cache: &Cache) -> Result<Self, Vec<Problem>> {
+    pub fn read(config: &Config, cache: &Cache, now: UnixMs) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (geography, warnings) = keep(&mut problems, places::geography(config, cache));
+        let (geography, mut warnings) = keep(&mut problems, places::geography(config, cache));
         let zones = keep(&mut problems, zones(config));
         let auth = keep(&mut problems, auth(config));
-        let server = keep(&mut problems, server(config));
+        let mut server = keep(&mut problems, server(config));
+        let (keyrings, odd) = keep(&mut problems, keys::keyrings(config, now.into()));
+        warnings.extend(odd);
+        server.keyrings = keyrings;
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -163,6 +167,7 @@ pub fn server(config: &Config) -> Result<Server, Vec<Problem>> {
         version: dns.version.clone(),
         cookies: Cookies { secrets },
         limits: dns::Limits::of(dns, dns.workers.count(cores)),
+        keyrings: Keyrings::default(),
     })
 }
 

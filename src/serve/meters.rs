@@ -4,7 +4,8 @@
 //! [`Packet`], sum to the packets received. Layer 8.
 
 use crate::control::{self, Act, Audit};
-use crate::dns::Outcome;
+use crate::dns::{self, Outcome};
+use crate::dnssec::{Keyring, UnixS};
 use crate::http::HttpOutcome;
 use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
 use crate::publish::{Publisher, Status};
@@ -90,6 +91,33 @@ impl Label for Mishap {
     }
 }
 
+/// What became of a signature that an answer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signed {
+    /// It was at hand.
+    Kept,
+    /// It was made.
+    Made,
+    /// It was not made: as many as allowed had been in this second.
+    Unpaid,
+}
+
+impl Label for Signed {
+    const ALL: &'static [Self] = &[Self::Kept, Self::Made, Self::Unpaid];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Made => "made",
+            Self::Unpaid => "unpaid",
+        }
+    }
+}
+
 /// Counters of all listeners.
 #[derive(Debug, Default)]
 pub struct Meters {
@@ -97,6 +125,8 @@ pub struct Meters {
     pub udp: Arc<Counters<Packet>>,
     /// DNS messages over connections.
     pub stream: Arc<Counters<Packet>>,
+    /// Signatures that answers need.
+    pub signed: Arc<Counters<Signed>>,
     /// What went wrong around them.
     pub mishaps: Arc<Counters<Mishap>>,
     /// Events of dnstap.
@@ -120,6 +150,7 @@ impl Meters {
         &self,
         publisher: Arc<Publisher>,
         audit: Arc<Audit>,
+        server: Arc<ArcSwap<dns::Server>>,
     ) -> impl Fn() -> String + Send + Sync + use<> {
         let mut out = Exposition::new();
         let udp = Arc::clone(&self.udp);
@@ -128,6 +159,9 @@ impl Meters {
         out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
         let mishaps = Arc::clone(&self.mishaps);
         out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
+        let signed = Arc::clone(&self.signed);
+        out.counters("steerd_dnssec_signatures", "Signatures that answers need.", "result", signed);
+        expose_keys(&mut out, server);
         out.histogram(
             "steerd_dns_answer",
             "Time of a DNS answer, the mean of its batch.",
@@ -175,6 +209,38 @@ impl Meters {
             out.text()
         }
     }
+}
+
+/// Shows what is to come of the keys of signed zones.
+fn expose_keys(out: &mut Exposition, server: Arc<ArcSwap<dns::Server>>) {
+    let each = |read: fn(&Keyring, UnixS) -> Option<f64>| {
+        let server = Arc::clone(&server);
+        move || {
+            let (server, now) = (server.load(), UnixS::from(now()));
+            let of = |keyring: &Keyring| Some((keyring.apex().to_string(), read(keyring, now)?));
+            let mut found: Vec<(String, f64)> = server.keyrings.iter().filter_map(of).collect();
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+            found
+        }
+    };
+    out.gauges(
+        "steerd_dnssec_key_change_seconds",
+        "Time until a key of the zone is published, signs, or goes.",
+        "zone",
+        each(|keyring, now| Some(keyring.next_change(now)?.0.saturating_sub(now.0) as f64)),
+    );
+    out.gauges(
+        "steerd_dnssec_key_overdue",
+        "1 while the zone is signed by keys whose time is over, because there is no successor.",
+        "zone",
+        each(|keyring, now| Some(f64::from(u8::from(keyring.phase(now).is_continued())))),
+    );
+    out.gauges(
+        "steerd_dnssec_signature_valid_seconds",
+        "Time that a signature is at least valid when it is handed out.",
+        "zone",
+        each(|keyring, _| Some(f64::from(keyring.rules().valid_min_s()))),
+    );
 }
 
 /// Shows the publisher's state as it was last put into `status`.
@@ -246,6 +312,9 @@ mod tests {
         }
         for (index, mishap) in Mishap::ALL.iter().enumerate() {
             assert_eq!(mishap.index(), index, "{mishap:?}");
+        }
+        for (index, signed) in Signed::ALL.iter().enumerate() {
+            assert_eq!(signed.index(), index, "{signed:?}");
         }
     }
 }

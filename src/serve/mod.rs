@@ -27,6 +27,7 @@ pub mod desk;
 mod gate;
 pub mod http;
 mod http1;
+pub mod keys;
 pub mod life;
 pub mod load;
 pub mod memory;

@@ -102,7 +102,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
-    let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit));
+    let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit), Arc::clone(&server));
     let layout = Layout::of(&config);
     let tapped =
         sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
@@ -162,7 +162,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
 fn read_all(config: &Config) -> Result<(Loaded, (Store, Recovered)), Failure> {
     let (loaded, state) = thread::scope(|scope| {
         let state = scope.spawn(|| open_state(config));
-        (Loaded::read(config, &cache_of(config)), state.join())
+        (Loaded::read(config, &cache_of(config), now()), state.join())
     });
     let loaded = loaded.map_err(Failure::Invalid)?;
     for warning in loaded.warnings.iter().take(LOGGED_MAX) {
@@ -196,7 +196,7 @@ impl Node {
     /// Reads the config and what it points at again (SIGHUP).
     fn reload(&self, now: UnixMs) {
         let read = read_config(&self.file)
-            .and_then(|config| Loaded::read(&config, &cache_of(&config)).map(|loaded| (config, loaded)));
+            .and_then(|config| Loaded::read(&config, &cache_of(&config), now).map(|loaded| (config, loaded)));
         let (config, loaded) = match read {
             Ok(read) => read,
             Err(problems) => {
@@ -260,7 +260,7 @@ impl Node {
     /// Those of the publisher, and of the files.
     fn reload_data(&self, force: bool, now: UnixMs) -> Result<PushReport, Refusal> {
         let config = locked(&self.config).clone();
-        let loaded = Loaded::read(&config, &cache_of(&config)).map_err(Refusal::Invalid)?;
+        let loaded = Loaded::read(&config, &cache_of(&config), now).map_err(Refusal::Invalid)?;
         let report = self.reload_geography(loaded.geography, force, now)?;
         match (locked(&self.table).as_mut(), report) {
             (Some(table), _) => table.reload(&self.publisher, force, now),
@@ -536,7 +536,7 @@ state_dir = "state"
             + "[geoip]\nfiles = [\"no.mmdb\"]\n";
         fs::write(&file, text).expect("written");
         let config = read_config(&file).expect("valid by itself");
-        let problems = Loaded::read(&config, &Cache::none()).expect_err("files that are not there");
+        let problems = Loaded::read(&config, &Cache::none(), now()).expect_err("files that are not there");
         let keys: Vec<_> = problems.iter().map(|problem| problem.key.to_string()).collect();
         assert_eq!(keys, ["geoip.files", "dns.zone.records"]);
     }

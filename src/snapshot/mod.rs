@@ -429,9 +429,9 @@ impl Snapshot {
         Some((zone, if home.has_node { zone.node(name) } else { None }))
     }
 
-    /// Whether the service's own name lies in a zone.
-    pub(crate) fn is_home(&self, service: ServiceId) -> bool {
-        self.homes[service.index()].is_some()
+    /// The zone that the service's own name lies in.
+    pub(crate) fn home_zone(&self, service: ServiceId) -> Option<&Zone> {
+        self.homes[service.index()].map(|home| self.zones.zone(home.zone))
     }
 
     /// Static zone data.

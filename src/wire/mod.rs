@@ -24,7 +24,7 @@ mod usual;
 pub use ecs::{EcsFault, EcsReply, EcsRequest};
 pub use name::{Labels, Name, NameBuf, NameError, is_subdomain, labels, parent};
 pub use query::{DropReason, Echo, Edns, Query, Reject, Tsig};
-pub use reply::{Ede, Opt, Owner, Rdata, Reply, Section, Soa, compose_cookie, compose_reject};
+pub use reply::{Ede, Mark, Opt, Owner, Rdata, Reply, Section, Soa, compose_cookie, compose_reject};
 pub use usual::{Glimpse, UsualQuery};
 
 /// Octets of a message header (RFC 1035 section 4.1.1).
@@ -76,8 +76,20 @@ impl Rtype {
     pub const OPT: Self = Self(41);
     /// Delegation signer.
     pub const DS: Self = Self(43);
+    /// Signature (RFC 4034 section 3).
+    pub const RRSIG: Self = Self(46);
+    /// What a name has and which name comes next (RFC 4034 section 4).
+    pub const NSEC: Self = Self(47);
+    /// A zone's public key (RFC 4034 section 2).
+    pub const DNSKEY: Self = Self(48);
+    /// The DS that a zone wants its parent to have (RFC 7344).
+    pub const CDS: Self = Self(59);
+    /// The key that a zone wants its parent to point to (RFC 7344).
+    pub const CDNSKEY: Self = Self(60);
     /// HTTPS binding (RFC 9460).
     pub const HTTPS: Self = Self(65);
+    /// The mark of a name that does not exist, in an NSEC only (RFC 9824 section 2).
+    pub const NXNAME: Self = Self(128);
     /// Transaction signature (RFC 8945).
     pub const TSIG: Self = Self(250);
     /// Incremental transfer (RFC 1995).

@@ -70,6 +70,8 @@ pub struct Edns<'a> {
     pub udp_size: u16,
     /// The DO bit.
     pub dnssec_ok: bool,
+    /// The CO bit: compact denial may say NXDOMAIN (RFC 9824 section 5.1).
+    pub compact_ok: bool,
     /// The client subnet.
     pub ecs: Option<EcsRequest>,
     /// Data of the first cookie option, unchecked.
@@ -169,6 +171,7 @@ struct OptRecord<'a> {
     udp_size: u16,
     version: u8,
     dnssec_ok: bool,
+    compact_ok: bool,
     options: &'a [u8],
 }
 
@@ -200,6 +203,7 @@ impl<'a> Additional<'a> {
                     udp_size: class,
                     version: (ttl >> 16) as u8,
                     dnssec_ok: ttl & 0x8000 != 0,
+                    compact_ok: ttl & 0x4000 != 0,
                     options: rdata,
                 });
             } else if rtype == Rtype::TSIG && class == CLASS_ANY && ttl == 0 {
@@ -242,8 +246,14 @@ impl<'a> Edns<'a> {
     /// Reads the options of a version 0 OPT. Options not known here are ignored.
     #[inline]
     fn read(opt: &OptRecord<'a>) -> Result<Self, OptionFault> {
-        let mut edns =
-            Self { udp_size: opt.udp_size, dnssec_ok: opt.dnssec_ok, ecs: None, cookie: None, nsid: None };
+        let mut edns = Self {
+            udp_size: opt.udp_size,
+            dnssec_ok: opt.dnssec_ok,
+            compact_ok: opt.compact_ok,
+            ecs: None,
+            cookie: None,
+            nsid: None,
+        };
         let mut ecs_fault = false;
         let mut cursor = Cursor { rest: opt.options };
         while !cursor.rest.is_empty() {

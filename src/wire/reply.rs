@@ -9,7 +9,7 @@ use super::ecs::EcsReply;
 use super::name::{labels, parent};
 use super::query::{Echo, Query, Reject, Tsig};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPT_LEN, Rcode, Rtype, UDP_SIZE, option};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A section of records, in the order they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,8 @@ impl Ede<'_> {
     pub const NOT_READY: u16 = 14;
     /// Blocked by the operator's policy.
     pub const BLOCKED: u16 = 15;
+    /// The type that was asked for exists in no answer (RFC 9824 section 9).
+    pub const INVALID_QUERY_TYPE: u16 = 30;
     /// No reachable authority: of those who could serve, nobody is up.
     pub const NO_REACHABLE_AUTHORITY: u16 = 22;
 }
@@ -47,6 +49,8 @@ impl Ede<'_> {
 pub struct Opt<'a> {
     /// The query's DO bit (RFC 3225 section 3).
     pub dnssec_ok: bool,
+    /// The CO bit: NXDOMAIN is said in the response code (RFC 9824 section 5.1).
+    pub compact_ok: bool,
     /// The client subnet with its scope.
     pub ecs: Option<EcsReply>,
     /// An extended error.
@@ -111,6 +115,16 @@ pub enum Rdata<'a> {
     Bytes(&'a [u8]),
 }
 
+impl Rdata<'_> {
+    /// Data of an address record.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::A(address),
+            IpAddr::V6(address) => Self::Aaaa(address),
+        }
+    }
+}
+
 /// Whose records they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner<'a> {
@@ -170,8 +184,8 @@ impl Writer<'_> {
         let [t0, t1] = Rtype::OPT.0.to_be_bytes();
         let [s0, s1] = UDP_SIZE.to_be_bytes();
         let [l0, l1] = u16::try_from(opt.options_len()).ok()?.to_be_bytes();
-        let dnssec_ok = if opt.dnssec_ok { 0x80 } else { 0 };
-        self.put(&[0, t0, t1, s0, s1, extended, 0, dnssec_ok, 0, l0, l1])?;
+        let flags = u8::from(opt.dnssec_ok) << 7 | u8::from(opt.compact_ok) << 6;
+        self.put(&[0, t0, t1, s0, s1, extended, 0, flags, 0, l0, l1])?;
         if let Some(ecs) = opt.ecs {
             let [c0, c1] = option::ECS.to_be_bytes();
             let [l0, l1] = (ecs.data_len() as u16).to_be_bytes();
@@ -199,6 +213,14 @@ fn flags(echo: &Echo<'_>, rcode: Rcode, authoritative: bool, truncated: bool) ->
         | u16::from(truncated) << 9
         | u16::from(echo.recursion_desired) << 8
         | (rcode.code() & 0x0f)
+}
+
+/// How far a reply was, to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    len: usize,
+    counts: [u16; 3],
+    section: Section,
 }
 
 /// A reply being written. Finished by [`Reply::finish`]; until then the buffer is no message.
@@ -370,9 +392,31 @@ impl<'b, 'q> Reply<'b, 'q> {
         (rest.len() == suffix.len()).then_some((HEADER_LEN + at) as u16)
     }
 
-    /// Sets TC although nothing was left out; nothing is written after it.
+    /// Where it is now.
+    pub fn mark(&self) -> Mark {
+        Mark { len: self.writer.len, counts: self.counts, section: self.section }
+    }
+
+    /// Takes back everything that was written since `mark`.
+    pub fn go_back(&mut self, mark: Mark) {
+        (self.writer.len, self.counts, self.section) = (mark.len, mark.counts, mark.section);
+    }
+
+    /// Octets that can still be written.
+    pub fn room(&self) -> usize {
+        if self.truncated { 0 } else { self.writer.limit.saturating_sub(self.writer.len) }
+    }
+
+    /// Sets TC: nothing is written after it.
     pub fn truncate(&mut self) {
         self.truncated = true;
+    }
+
+    /// Takes all records back, and TC.
+    pub fn withdraw(&mut self) {
+        // The canonical name is as long as the one that was sent; type and class follow it.
+        self.writer.len = HEADER_LEN + self.qname.len() + 4;
+        (self.counts, self.section, self.truncated) = ([0; 3], Section::Answer, false);
     }
 
     /// Whether a record set did not fit.

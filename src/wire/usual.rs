@@ -120,6 +120,19 @@ impl<'a> UsualQuery<'a> {
         self.head.get(HEADER_LEN..).and_then(glimpsed_name).unwrap_or_default()
     }
 
+    /// Whether it has the DO bit.
+    pub fn wants_signatures(&self) -> bool {
+        self.dnssec_ok != 0
+    }
+
+    /// The type asked for: A or AAAA.
+    pub fn qtype(&self) -> Rtype {
+        match self.family {
+            Family::V4 => Rtype::A,
+            Family::V6 => Rtype::AAAA,
+        }
+    }
+
     /// The family of the addresses asked for.
     pub fn family(&self) -> Family {
         self.family
@@ -135,10 +148,12 @@ impl<'a> UsualQuery<'a> {
         usize::from(self.udp_size.clamp(UDP_SIZE_PLAIN, cap.max(UDP_SIZE_PLAIN)))
     }
 
-    /// Writes the reply with `count` (below 256) addresses of the asked family, and says how many
-    /// octets it has; `None` when they are more than `limit` or than `out` has, or an address is of
-    /// the other family or missing. `scope_len` counts in the subnet's family.
+    /// Writes the reply with `count` (below 255) addresses of the asked family and their signature
+    /// (`rrsig`, record data; empty: none), and says how many octets it has; `None` when they are more
+    /// than `limit` or than `out` has, or an address is of the other family or missing. `scope_len`
+    /// counts in the subnet's family.
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "what a reply is made of, each once")]
     pub fn reply(
         &self,
         out: &mut [u8],
@@ -147,9 +162,12 @@ impl<'a> UsualQuery<'a> {
         scope_len: u8,
         count: usize,
         mut addresses: impl Iterator<Item = IpAddr>,
+        rrsig: &[u8],
     ) -> Option<usize> {
         let address_len = usize::from(self.family.bits() / 8);
-        let len = self.head.len() + count * (RECORD_HEAD_LEN + address_len) + OPT_LEN + self.subnet.len();
+        let rrsig_len = if rrsig.is_empty() { 0 } else { RECORD_HEAD_LEN + rrsig.len() };
+        let addresses_len = count * (RECORD_HEAD_LEN + address_len);
+        let len = self.head.len() + addresses_len + rrsig_len + OPT_LEN + self.subnet.len();
         if len > limit {
             return None;
         }
@@ -158,7 +176,7 @@ impl<'a> UsualQuery<'a> {
         if let Some([_, _, flags, low_flags, _, _, _, answers, ..]) = head.first_chunk_mut::<HEADER_LEN>() {
             // QR and AA; RD stays; no error.
             (*flags, *low_flags) = (*flags | 0x84, 0);
-            *answers = count as u8;
+            *answers = count as u8 + u8::from(rrsig_len > 0);
         }
         let [x0, x1, x2, x3] = ttl_s.to_be_bytes();
         for _ in 0..count {
@@ -171,6 +189,14 @@ impl<'a> UsualQuery<'a> {
                 IpAddr::V4(v4) => address.first_chunk_mut().map(|place| *place = v4.octets())?,
                 IpAddr::V6(v6) => address.first_chunk_mut().map(|place| *place = v6.octets())?,
             }
+        }
+        if rrsig_len > 0 {
+            let (record, data);
+            (record, rest) = rest.split_first_chunk_mut::<RECORD_HEAD_LEN>()?;
+            (data, rest) = rest.split_at_mut_checked(rrsig.len())?;
+            let ([t0, t1], [l0, l1]) = (Rtype::RRSIG.0.to_be_bytes(), (rrsig.len() as u16).to_be_bytes());
+            *record = [0xc0, HEADER_LEN as u8, t0, t1, 0, 1, x0, x1, x2, x3, l0, l1];
+            data.copy_from_slice(rrsig);
         }
         let (opt, subnet) = rest.split_first_chunk_mut::<OPT_LEN>()?;
         let [s0, s1] = UDP_SIZE.to_be_bytes();

@@ -27,7 +27,7 @@ pub(super) struct Record {
     pub(super) rtype: Rtype,
     /// Seconds.
     pub(super) ttl_s: u32,
-    /// Data, names in it uncompressed.
+    /// Data in canonical form: names in it uncompressed and in lower case (RFC 4034 section 6.2).
     pub(super) rdata: Vec<u8>,
     /// 1-based line that its entry begins on.
     pub(super) line: u64,
@@ -172,7 +172,7 @@ impl Reader {
         };
         self.owner = Some(absolute(&owner));
         let mut rdata = Vec::new();
-        if record.data().compose_rdata(&mut rdata).is_err() || rdata.len() > usize::from(u16::MAX) {
+        if record.data().compose_canonical_rdata(&mut rdata).is_err() || rdata.len() > usize::from(u16::MAX) {
             return self.fault(entry.line, "", entry.text.trim(), "data of at most 65535 octets");
         }
         let ttl_s = record.ttl().as_secs();

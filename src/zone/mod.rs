@@ -119,6 +119,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Without records.
+    pub(crate) const EMPTY: Self = Self { rrsets: Vec::new() };
+
     /// Its records of `rtype`.
     pub(crate) fn rrset(&self, rtype: Rtype) -> Option<&Rrset> {
         self.rrsets.iter().find(|rrset| rrset.rtype == rtype)

@@ -1,7 +1,8 @@
 //! What a DNS query costs from bytes to bytes: the whole of steerd but the socket.
 //!
 //! Expected, before measuring: parse, one lookup that misses the caches, one rank, one compose: 250
-//! nanoseconds on the whole Internet's prefixes, and under a thousand instructions.
+//! nanoseconds on the whole Internet's prefixes, and under a thousand instructions. A signed answer takes
+//! its signature from the worker's: the same and half again.
 
 use crate::internet::Internet;
 use crate::{cpu_time, instructions, mix};
@@ -10,6 +11,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
 use steerd::dns::{self, Context, Outcome, Scratch, Server, Transport};
+use steerd::dnssec::{Algorithm, Flags, KeyFiles, Keyring, Keyrings, NewKey, Rules, Times, UnixS};
 use steerd::geo::Geography;
 use steerd::health::Health;
 use steerd::snapshot::{Compiler, Settings, Snapshot};
@@ -58,17 +60,80 @@ pub fn run(step: usize) {
             rounds[0],
         );
     }
+    run_signed(&internet, step);
+}
+
+/// Measures the same queries with the DO bit, answered from a zone that is not signed and one that is,
+/// by turns. Every signature is at hand.
+fn run_signed(internet: &Internet, step: usize) {
+    let size = 16;
+    let world = world(internet, size);
+    let queries: Vec<Packet> =
+        queries(internet, QUERIES / step).iter().map(Packet::wanting_signatures).collect();
+    let servers = [Server::default(), signed_server()];
+    let mut scratches = [Scratch::new(), Scratch::new()];
+    let mut ratios: Vec<f64> = (0..9)
+        .map(|_| {
+            let [unsigned, signed] = [0, 1].map(|at| {
+                // A first pass makes what is missing.
+                assert_eq!(ask(&world, &servers[at], &mut scratches[at], &queries), queries.len());
+                let start = cpu_time::thread();
+                for _ in 0..step {
+                    ask(&world, &servers[at], &mut scratches[at], &queries);
+                }
+                (cpu_time::thread() - start).as_nanos() as f64 / (step * queries.len()) as f64
+            });
+            signed / unsigned
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let counts = scratches[1].take_signed();
+    let [unsigned, signed] =
+        ["DO", "signed"].map(|kind| instructions::count(&format!("answer {kind} {size}")).unwrap_or(0));
+    let each = QUERIES_COUNTED as u64;
+    println!(
+        "answer   signed, {size} a cluster: {:.2} times the time of unsigned ({:.2} to {:.2}), {} to {} \
+         instructions ({:.2} times), {} signatures made",
+        ratios[ratios.len() / 2],
+        ratios[0],
+        ratios[ratios.len() - 1],
+        unsigned / each,
+        signed / each,
+        signed as f64 / unsigned.max(1) as f64,
+        counts.made,
+    );
+}
+
+/// A server whose zone is signed with a new key.
+fn signed_server() -> Server {
+    let apex: steerd::wire::Name = "cdn.example".parse().expect("a name");
+    let algorithm = Algorithm::EcdsaP256Sha256;
+    let new = NewKey::generate(&apex, algorithm, Flags::Entry, 3600, &Times::default());
+    let new = new.expect("random numbers");
+    let files = KeyFiles { public_name: "", public: &new.public, private_name: "", private: &new.private };
+    let key = files.read().expect("a key");
+    let rules = Rules { validity_s: 604_800, jitter_s: 86_400 };
+    let mut keyrings = Keyrings::new(u32::MAX, 1 << 15);
+    keyrings.add(Keyring::new(apex, vec![key], rules, "", UnixS(0)).expect("a keyring"));
+    Server { keyrings, ..Server::default() }
 }
 
 /// Runs what `piece` names if it is of this bench.
 pub fn run_counted(piece: &str) -> bool {
-    let Some(size) = piece.strip_prefix("answer ").and_then(|size| size.parse().ok()) else { return false };
+    let Some(kind) = piece.strip_prefix("answer ") else { return false };
+    let (kind, size) = kind.split_once(' ').unwrap_or(("", kind));
+    let Ok(size) = size.parse() else { return false };
     let internet = internet(STEP_COUNTED);
     let world = world(&internet, size);
-    let queries = queries(&internet, QUERIES_COUNTED);
+    let mut queries = queries(&internet, QUERIES_COUNTED);
+    if !kind.is_empty() {
+        queries = queries.iter().map(Packet::wanting_signatures).collect();
+    }
+    let server = if kind == "signed" { signed_server() } else { Server::default() };
+    let mut scratch = Scratch::new();
     // The counts of a second pass: nothing is met for the first time.
-    ask_all(&world, &queries);
-    let answered = instructions::counted(|| ask_all(&world, &queries));
+    ask(&world, &server, &mut scratch, &queries);
+    let answered = instructions::counted(|| ask(&world, &server, &mut scratch, &queries));
     assert_eq!(answered, queries.len());
     true
 }
@@ -93,17 +158,28 @@ impl Packet {
         octets[..query.len()].copy_from_slice(query);
         Self { octets, len: query.len() }
     }
+
+    /// The same with the DO bit; the OPT of a query of [`mix`] begins at octet 35.
+    fn wanting_signatures(&self) -> Self {
+        let mut octets = self.octets;
+        octets[42] = 0x80;
+        Self { octets, len: self.len }
+    }
 }
 
 /// Answers every query once; says how many were steered.
 pub fn ask_all(world: &Snapshot, queries: &[Packet]) -> usize {
-    let mut scratch = Scratch::new();
+    ask(world, &Server::default(), &mut Scratch::new(), queries)
+}
+
+/// The same of a server, with a worker's buffers.
+fn ask(world: &Snapshot, server: &Server, scratch: &mut Scratch, queries: &[Packet]) -> usize {
     let peer = IpAddr::from([127, 0, 0, 1]);
-    let context = Context { world, server: &Server::default(), now: UnixMs(0) };
+    let context = Context { world, server, now: UnixMs(1_000_000) };
     let mut out = vec![0; 4160];
     let answer = |query: &Packet| {
         let packet = &query.octets[..query.len];
-        let answered = dns::answer(&context, &mut scratch, peer, Transport::Udp, packet, &mut out);
+        let answered = dns::answer(&context, scratch, peer, Transport::Udp, packet, &mut out);
         black_box(&out);
         usize::from(answered.outcome == Outcome::Steered)
     };

@@ -16,6 +16,7 @@ use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCo
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
 use steerd::dns::{Answered, Context, Cookies, Limits, Outcome, Scratch, Secret, Server, Transport, answer};
+use steerd::dnssec::{Algorithm, Flags, KeyFiles, Keyring, Keyrings, NewKey, Rules, Times, UnixS};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
@@ -24,7 +25,7 @@ use steerd::snapshot::{Compiler, Settings, Snapshot};
 use steerd::table::journal::{self, Tail};
 use steerd::table::{self, PROBLEMS_MAX, Table, artefact as binary};
 use steerd::units::UnixMs;
-use steerd::wire::EcsRequest;
+use steerd::wire::{EcsRequest, Name};
 use steerd::zone::{SoaSettings, ZoneSettings, Zones};
 
 /// A small table in which every kind of answer occurs.
@@ -157,13 +158,6 @@ pub fn snapshots() -> [&'static Snapshot; 3] {
     [up, down, empty]
 }
 
-/// A server that does everything a query can ask for.
-pub fn server() -> Server {
-    let cookies = Cookies { secrets: vec![Secret([7; 16])] };
-    let limits = Limits { same_per_s: 20, gain_per_s: 10_000, slip: 2, ..Limits::default() };
-    Server { identity: "ams-1".into(), version: "1".into(), cookies, limits }
-}
-
 /// Where everyone is up.
 fn world() -> &'static Snapshot {
     &worlds().up
@@ -207,14 +201,51 @@ pub fn packet(octets: &[u8]) {
     reply_to(empty, octets, v4, Transport::Udp);
 }
 
-/// Answers `octets` twice, checks and returns the reply.
+/// A server of an unsigned zone and one of the same zone signed, with an algorithm that makes equal
+/// signatures.
+pub fn servers() -> &'static [Server; 2] {
+    static SERVERS: OnceLock<[Server; 2]> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let apex: Name = "cdn.example".parse().expect("a name");
+        let new = NewKey::generate(&apex, Algorithm::Ed25519, Flags::Entry, 3600, &Times::default());
+        let new = new.expect("random numbers");
+        let files =
+            KeyFiles { public_name: "", public: &new.public, private_name: "", private: &new.private };
+        let rules = Rules { validity_s: 604_800, jitter_s: 86_400 };
+        let keyring = Keyring::new(apex, vec![files.read().expect("a key")], rules, "", UnixS(0));
+        let mut keyrings = Keyrings::new(1000, 8);
+        keyrings.add(keyring.expect("a keyring"));
+        // Without limits, which would make equal packets unequal.
+        let server = |keyrings| Server {
+            identity: "ams-1".into(),
+            version: "1".into(),
+            cookies: Cookies { secrets: vec![Secret([7; 16])] },
+            limits: Limits::default(),
+            keyrings,
+        };
+        [server(Keyrings::default()), server(keyrings)]
+    })
+}
+
+/// Answers `octets` as either server, checks and returns the reply of the unsigned zone.
 fn reply_to(world: &Snapshot, octets: &[u8], peer: IpAddr, transport: Transport) -> (Outcome, Vec<u8>) {
+    let [unsigned, signed] = servers();
+    reply_of(signed, world, octets, peer, transport);
+    reply_of(unsigned, world, octets, peer, transport)
+}
+
+/// Answers `octets` twice, checks and returns the reply.
+fn reply_of(
+    server: &Server,
+    world: &Snapshot,
+    octets: &[u8],
+    peer: IpAddr,
+    transport: Transport,
+) -> (Outcome, Vec<u8>) {
     let room = if octets.len() > 4096 { 65_535 } else { 8192 };
     let mut out = vec![0u8; room];
     let mut scratch = Scratch::new();
-    // Limits would make equal packets unequal.
-    let server = Server { limits: Limits::default(), ..server() };
-    let context = Context { world, server: &server, now: UnixMs(1_700_000_000_000) };
+    let context = Context { world, server, now: UnixMs(1_700_000_000_000) };
     let first = answer(&context, &mut scratch, peer, transport, octets, &mut out);
     assert!(first.len <= out.len());
     out.truncate(first.len);

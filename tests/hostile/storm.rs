@@ -1,17 +1,17 @@
 //! Packets by the hundred million: one answer each, and what can be checked of it in passing. The
 //! invariants of the fuzz target say more of each packet; this is for the number.
 
-use super::invariants::{server, snapshots};
+use super::invariants::{servers, snapshots};
 use super::{Dice, mutate};
 use std::net::IpAddr;
-use steerd::dns::{Context, Dropped, Outcome, Scratch, Server, Transport, answer};
+use steerd::dns::{Context, Dropped, Limits, Outcome, Scratch, Server, Transport, answer};
 use steerd::snapshot::Snapshot;
 use steerd::units::UnixMs;
 
 /// What packets are thrown at.
 pub struct Target {
     worlds: [&'static Snapshot; 3],
-    server: Server,
+    servers: [Server; 2],
     scratch: Scratch,
     out: Vec<u8>,
     /// Packets so far, by outcome.
@@ -19,10 +19,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// A server whose limits concern every peer, in each state that a node can be in.
+    /// Servers whose limits concern every peer, of an unsigned and a signed zone, in each state that a
+    /// node can be in.
     pub fn new() -> Self {
         let worlds = snapshots();
-        Self { worlds, server: server(), scratch: Scratch::new(), out: vec![0; 65_535], outcomes: [0; _] }
+        let limits = Limits { same_per_s: 20, gain_per_s: 10_000, slip: 2, ..Limits::default() };
+        let servers = servers().each_ref().map(|server| Server { limits: limits.clone(), ..server.clone() });
+        Self { worlds, servers, scratch: Scratch::new(), out: vec![0; 65_535], outcomes: [0; _] }
     }
 
     /// Packets so far.
@@ -32,10 +35,10 @@ impl Target {
 
     /// Answers one packet and checks the reply.
     fn take(&mut self, packet: &[u8], peer: IpAddr, transport: Transport) {
-        let Self { worlds, server, scratch, out, outcomes } = self;
+        let Self { worlds, servers, scratch, out, outcomes } = self;
         let count: u64 = outcomes.iter().sum();
-        let context =
-            Context { world: worlds[count as usize % 3], server, now: UnixMs(1 << 40 | count >> 4) };
+        let (world, server) = (worlds[count as usize % 3], &servers[count as usize % 2]);
+        let context = Context { world, server, now: UnixMs(1 << 40 | count >> 4) };
         let room = if transport == Transport::Udp { 4096 } else { out.len() };
         let answered = answer(&context, scratch, peer, transport, packet, &mut out[..room]);
         outcomes[answered.outcome.index()] += 1;
