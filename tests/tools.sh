@@ -14,6 +14,16 @@ want() {
 want dig bind9-dnsutils
 want kdig knot-dnsutils
 want curl curl
+want drill ldnsutils
+want delv bind9-dnsutils
+want dnsviz dnsviz
+want zonemaster-cli zonemaster-cli
+want unbound unbound
+want pdns_recursor pdns-recursor
+want named bind9
+want kresd knot-resolver
+want ip iproute2
+want nsenter util-linux
 want gdnsd gdnsd
 want nginx nginx-light
 want haproxy haproxy
