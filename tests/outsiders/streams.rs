@@ -88,6 +88,21 @@ fn rfc7766_s8_a_query_may_be_cut_anywhere_and_the_length_too() {
 }
 
 #[test]
+fn rfc7766_s8_length_and_message_leave_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let steerd = start(dir.path(), 10);
+    let mut stream = connect(&steerd);
+    for id in 0..50 {
+        stream.write_all(&framed(id)).expect("sent");
+        // What one segment brought is read at once.
+        let mut octets = [0; 4096];
+        let len = stream.read(&mut octets).expect("a reply");
+        assert!(len > 14);
+        assert_eq!(usize::from(u16::from_be_bytes([octets[0], octets[1]])), len - 2);
+    }
+}
+
+#[test]
 fn rfc1035_s4_2_2_who_has_no_more_to_ask_is_still_answered() {
     let dir = tempfile::tempdir().expect("a directory");
     let steerd = start(dir.path(), 10);
