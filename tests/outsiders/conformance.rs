@@ -207,6 +207,8 @@ const QUESTIONS: &[(&str, &str, &str, &str)] = &[
         "+ad +rec +bufsize=4096 +cookie=0102030405060708 SOA cdn.example",
         "NOERROR qr aa rd 1/1/0/0 SOA edns0 cookie",
     ),
+    ("dnswkk", "RFC 8945", "-y hmac-sha256:k.:c2VjcmV0 +noedns SOA cdn.example", "NOTAUTH qr 1/0/0/1"),
+    ("dnswkk", "RFC 8945", "-y hmac-sha256:k.:c2VjcmV0 +edns=0 SOA cdn.example", "NOTAUTH qr 1/0/0/1 edns0"),
     ("", "3.1.1", "+noedns SOA other.example", "REFUSED qr 1/0/0/0"),
     ("", "3.1.1", "+noedns NS .", "REFUSED qr 1/0/0/0"),
     ("", "RFC 2308", "+noedns A nobody.cdn.example", "NXDOMAIN qr aa 1/0/1/0"),
