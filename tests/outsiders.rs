@@ -1,28 +1,78 @@
-//! The binary, asked by programs that we did not write: `dig`, `kdig`, `curl`, and what reads dnstap;
-//! `validators` has those that check signatures.
+//! The binary over sockets, asked by programs that we did not write. Here `dig`, `kdig`, `curl`,
+//! and what reads dnstap; and:
+//!
+//! | module | what talks to it |
+//! |---|---|
+//! | `resolvers` | resolvers that pass on the client's subnet, and some that do not |
+//! | `conformance` | queries that authoritative servers get wrong, by `dig`; checkers of zones and servers |
+//! | `validators` | what checks signatures |
+//! | `streams` | bytes over TCP as no resolver would send them |
+//! | `flood` | a flood with made-up sources, and what a victim would get of it |
+//! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
 //! A program that is missing fails the test under CI (`tests/tools.sh` installs them) and skips it
 //! loudly elsewhere.
 #![allow(missing_docs, clippy::print_stdout)]
 
+#[path = "outsiders/conformance.rs"]
+mod conformance;
+#[path = "outsiders/flood.rs"]
+mod flood;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod harness;
+#[path = "outsiders/namespaces.rs"]
+mod namespaces;
+#[path = "outsiders/resolvers.rs"]
+mod resolvers;
+#[path = "outsiders/servers.rs"]
+mod servers;
+#[path = "outsiders/streams.rs"]
+mod streams;
 #[path = "outsiders/validators.rs"]
 mod validators;
 
 use harness::{Steerd, write_config};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What a program prints; `None` when it is not installed.
 fn run(program: &str, args: &[&str]) -> Option<String> {
-    match Command::new(program).args(args).output() {
+    output_of(program, Command::new(program).args(args))
+}
+
+/// What a command prints; `None` when `program`, which it runs, is not installed.
+fn output_of(program: &str, command: &mut Command) -> Option<String> {
+    match command.output() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
-            eprintln!("SKIPPED: {program} is not installed");
+            missing(program);
             None
         }
         Err(error) => panic!("{program}: {error}"),
+    }
+}
+
+/// Says that a program is not there; fails where it has to be.
+fn missing(program: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
+    eprintln!("SKIPPED: {program} is not installed");
+}
+
+/// Where a program is; servers may be outside a user's `PATH`.
+fn path_of(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|path| path.is_file()))
+}
+
+/// Whether all of `programs` are installed.
+fn are_installed(programs: &[&str]) -> bool {
+    match programs.iter().find(|program| path_of(program).is_none()) {
+        Some(program) => {
+            missing(program);
+            false
+        }
+        None => true,
     }
 }
 

@@ -115,3 +115,5 @@ impl Answered {
 mod tests;
 #[cfg(test)]
 mod tests_abuse;
+#[cfg(test)]
+mod tests_rfc;

@@ -126,7 +126,7 @@ impl Stage {
     }
 
     /// Asks and prints outcome, flags, scope and records.
-    fn ask(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>) -> String {
+    pub(super) fn ask(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>) -> String {
         let packet = query(7, name, qtype, ecs);
         let (outcome, reply) = self.send(&packet, Transport::Udp);
         assert!(reply.len() <= if ecs.is_some() { 1232 } else { 512 });
@@ -134,7 +134,7 @@ impl Stage {
     }
 
     /// Asks and compares.
-    fn check(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>, expected: &str) {
+    pub(super) fn check(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>, expected: &str) {
         assert_eq!(self.ask(name, qtype, ecs), expected, "{name} {} {ecs:?}", qtype.0);
     }
 }
@@ -165,7 +165,7 @@ pub(super) fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec
 }
 
 /// A reply on one line: outcome, rcode, flags, scope, extended error, records by section.
-fn print(outcome: Outcome, reply: &[u8]) -> String {
+pub(super) fn print(outcome: Outcome, reply: &[u8]) -> String {
     let message = Message::from_octets(reply).expect("a message");
     let mut line = format!("{} {}", outcome.label(), message.header().rcode());
     if message.header().aa() {

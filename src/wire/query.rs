@@ -25,7 +25,7 @@ pub struct Echo<'a> {
     pub id: u16,
     /// OPCODE, 4 bits.
     pub opcode: u8,
-    /// Recursion desired.
+    /// Recursion desired, of a query.
     pub recursion_desired: bool,
     /// The question as sent, when there is one and it was read intact.
     pub question: Option<&'a [u8]>,
@@ -304,7 +304,8 @@ impl<'a> Query<'a> {
         let mut echo = Echo {
             id: header.id,
             opcode: header.opcode(),
-            recursion_desired: header.flags & Header::RECURSION_DESIRED != 0,
+            // Under another opcode the bit may mean anything (RFC 8906 section 3.1.4).
+            recursion_desired: header.opcode() == 0 && header.flags & Header::RECURSION_DESIRED != 0,
             question: None,
             opt: None,
         };

@@ -96,6 +96,12 @@ fn other_opcodes_are_notimp_with_a_bare_header() {
     for opcode in 1..16u16 {
         check(&message(opcode << 11, [1, 0, 0, 1], &[QUESTION, &opt(&[])]), "NOTIMP");
         check(&message(opcode << 11, [0, 0, 0, 0], &[]), "NOTIMP");
+        // None of its flags is known, so none comes back.
+        let (mut qname, mut out) = (NameBuf::default(), [0u8; 512]);
+        let packet = message(opcode << 11 | 0x07f0, [1, 0, 0, 0], &[QUESTION]);
+        let reject = Query::parse(&packet, &mut qname).expect_err("an opcode");
+        let len = compose_reject(&reject, &mut out).expect("a reply");
+        assert_eq!(out[2..len], [0x80 | (opcode as u8) << 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }
 
