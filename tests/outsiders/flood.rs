@@ -197,8 +197,8 @@ impl Flood {
 }
 
 impl Wire {
-    /// Lays it; `None` where that cannot be.
-    fn lay() -> Option<Self> {
+    /// Lays it, steerd with the default limits but for what `limits` says; `None` where that cannot be.
+    fn lay(limits: &str) -> Option<Self> {
         if !are_installed(&["curl"]) {
             return None;
         }
@@ -210,7 +210,8 @@ impl Wire {
         other.ip(&format!("addr add {OTHER}/24 dev veth1"));
         other.ip("link set veth1 up");
         let dir = tempfile::tempdir().expect("a directory");
-        let config = harness::write_config_of(dir.path(), 0, "[table]\nfile = \"table\"");
+        let more = format!("[table]\nfile = \"table\"\n[dns.limits]\n{limits}");
+        let config = harness::write_config_of(dir.path(), 0, &more);
         let text = std::fs::read_to_string(&config).expect("just written");
         let text = text.replacen("127.0.0.1:0", &format!("{SERVER}:53"), 1);
         let text = text.replacen("[http]", "records = \"zone\"\n[http]", 1);
@@ -275,7 +276,7 @@ impl Wire {
 
 #[test]
 fn a_flood_in_a_victims_name_comes_out_smaller_than_it_went_in() {
-    let Some(wire) = Wire::lay() else { return };
+    let Some(wire) = Wire::lay("") else { return };
     for kind in [Kind::Same, Kind::RandomNames, Kind::Large] {
         let flood = wire.flood(kind, 40_000, 4);
         assert!(flood.amplification() < 1.0, "{kind:?} {flood:?}");
@@ -284,13 +285,28 @@ fn a_flood_in_a_victims_name_comes_out_smaller_than_it_went_in() {
     // Whoever asks for many subnets may be a public resolver: it is told all, up to a bound on what is gained.
     let flood = wire.flood(Kind::Subnets, 80_000, 4);
     let gain = flood.octets_out.saturating_sub(flood.octets_in);
-    // A second's budget is there at the start.
-    assert!(gain <= GAIN_PER_S * (flood.seconds + 1), "{gain} {flood:?}");
+    assert!(gain <= bound(GAIN_PER_S, &flood), "{gain} {flood:?}");
+}
+
+/// Octets that a victim may gain by a flood, at most: a second's budget is there at the start, and the other
+/// client gains a little too.
+fn bound(gain_per_s: u64, flood: &Flood) -> u64 {
+    gain_per_s * (flood.seconds + 1) + 100 * flood.client[0]
+}
+
+#[test]
+fn what_a_victim_gains_by_many_subnets_is_bounded() {
+    let Some(wire) = Wire::lay("gain_per_s = 100000") else { return };
+    let flood = wire.flood(Kind::Subnets, 40_000, 4);
+    let gain = flood.octets_out.saturating_sub(flood.octets_in);
+    assert!(flood.limited > flood.steered, "{flood:?}");
+    assert!(gain <= bound(100_000, &flood), "{gain} {flood:?}");
+    assert!(flood.amplification() < 1.0, "{flood:?}");
 }
 
 #[test]
 fn a_public_resolver_asking_20000_subnets_a_second_is_never_limited() {
-    let Some(wire) = Wire::lay() else { return };
+    let Some(wire) = Wire::lay("") else { return };
     let flood = wire.flood(Kind::Resolvers, 20_000, 2);
     assert_eq!(flood.limited, 0, "{flood:?}");
     assert_eq!(flood.steered, flood.read, "{flood:?}");
