@@ -4,8 +4,9 @@
 //! and writes a segment wherever the decision may change. A later generation that differs in a few
 //! routes sweeps only the blocks of these, and updates a copy of the table.
 
+use super::list::ListId;
 use super::lists::{ChainId, IDENTITY_MIN, ListMaker, Sources};
-use super::view::{ListId, SpecialPart, Value, View, ViewSpec, special_parts_v4, special_parts_v6};
+use super::view::{SpecialPart, Value, View, ViewSpec, special_parts_v4, special_parts_v6};
 use crate::geo::{LocationId, Ranges};
 use crate::lpm::{Identity, Lpm, Segment, Summary};
 use crate::prefix::{Bits, Block, special, transition};
@@ -96,11 +97,16 @@ impl ViewBuilder {
 
     /// Number of lists made so far, of this and earlier generations.
     pub(super) fn list_count(&self) -> usize {
-        self.maker.lists().len()
+        self.maker.list_count()
+    }
+
+    /// Octets held for the next generation.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.maker.heap_bytes()
     }
 
     fn update(&mut self, from: Sources<'_>, last: Option<(&View, Dirty)>) -> View {
-        self.maker.learn_vias(from.routes);
+        self.maker.learn_vias(from);
         let (view, dirty) = match last {
             Some((view, dirty)) => (Some(view), dirty),
             None => (None, Dirty::default()),
@@ -131,6 +137,7 @@ impl ViewBuilder {
         parts.sort_by_key(|part| part.first);
         let side = Side { routes: &from.routes.v6, ranges: &from.geography.v6, parts };
         let v6 = self.build_side(from, &side, last_v6, dirty.v6);
+        self.maker.rest();
         View {
             spec: self.spec().clone(),
             members: Arc::clone(self.maker.members()),

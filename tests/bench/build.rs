@@ -126,7 +126,19 @@ fn compile(table: &Arc<Table>, geography: &Arc<Geography>) {
         let start = Instant::now();
         let compiled = compiler.compile(Arc::clone(table), Arc::clone(geography), Settings::default());
         println!("compile  {:>9} views   {:>8.1} ms  (round {round})", compiled.views().len(), ms(start));
-        println!("  {:.1} MB", compiled.heap_bytes() as f64 / 1e6);
+        println!(
+            "  {:.1} MB, and {:.1} MB for the next change",
+            compiled.heap_bytes() as f64 / 1e6,
+            compiler.heap_bytes() as f64 / 1e6
+        );
+        for view in compiled.views().iter().filter(|_| round == 0) {
+            let [v4, v6, lists] = view.heap_parts().map(|octets| octets as f64 / 1e6);
+            println!(
+                "  view: IPv4 {v4:.1} MB, IPv6 {v6:.1} MB, {} lists {lists:.1} MB; entries {:?}",
+                view.list_count(),
+                view.entry_counts()
+            );
+        }
     }
 }
 
