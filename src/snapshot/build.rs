@@ -276,7 +276,7 @@ impl<B: Bits> Sweep<'_, '_, B> {
         if (route as usize) < routes.len() && routes.block(route) == block {
             route += 1;
         }
-        let mut range = ranges.position(block.first());
+        let mut range = ranges.cursor(block.first());
         let mut part = self.side.parts.partition_point(|part| part.last < block.first());
         let mut pos = block.first();
         loop {
@@ -287,8 +287,8 @@ impl<B: Bits> Sweep<'_, '_, B> {
                 self.open_route(route);
                 route += 1;
             }
-            while range + 1 < ranges.count() && ranges.first(range + 1) <= pos {
-                range += 1;
+            while range.next_first().is_some_and(|first| first <= pos) {
+                range.advance();
             }
             while self.side.parts.get(part).is_some_and(|part| part.last < pos) {
                 part += 1;
@@ -302,8 +302,8 @@ impl<B: Bits> Sweep<'_, '_, B> {
             if (route as usize) < routes.len() {
                 stop_before(routes.block(route).first());
             }
-            if range + 1 < ranges.count() {
-                stop_before(ranges.first(range + 1));
+            if let Some(first) = range.next_first() {
+                stop_before(first);
             }
             let here = self.side.parts.get(part).copied();
             if let Some(part) = here {
@@ -316,7 +316,7 @@ impl<B: Bits> Sweep<'_, '_, B> {
             if let Some(part) = here {
                 last = last.min(part.last);
             }
-            let (value, identity) = self.cell(here.map(|part| part.kind), ranges.id(range));
+            let (value, identity) = self.cell(here.map(|part| part.kind), range.id());
             self.push(Segment { first: pos, value: value.raw(), identity });
             if last >= block.last() {
                 return;

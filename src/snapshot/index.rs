@@ -25,7 +25,9 @@ impl Index {
     pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
         let mask = self.slots.len().wrapping_sub(1);
         let start = slot_of(hash);
-        (0..self.slots.len()).map(move |step| self.slots[start.wrapping_add(step) & mask]).take_while(|&n| n != FREE)
+        (0..self.slots.len())
+            .map(move |step| self.slots[start.wrapping_add(step) & mask])
+            .take_while(|&n| n != FREE)
     }
 
     /// Adds `number`, which stands for something of this `hash`; `hash_of` says that of the others.

@@ -238,7 +238,8 @@ mod tests {
             (7, Kind::Default),
         ];
         assert_eq!(found, expected);
-        for list in [list, List { routed: &[], ..list }, List { near: &[], routed: &[], ..list }, List::EMPTY] {
+        for list in [list, List { routed: &[], ..list }, List { near: &[], routed: &[], ..list }, List::EMPTY]
+        {
             assert_eq!(list.first(), list.iter().next());
             assert_eq!(list.is_empty(), list.iter().next().is_none());
         }

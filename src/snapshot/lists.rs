@@ -446,8 +446,13 @@ fn intern_row(row: &[ClusterId], rows: &mut Arc<Rows>, index: &mut Index) -> Row
 
 #[cfg(test)]
 mod tests {
+    use super::super::list::Kind;
     use super::*;
+    use crate::fleet::Country;
+    use crate::prefix::{Block, Prefix};
     use crate::table;
+    use std::collections::HashMap;
+    use std::net::IpAddr;
 
     #[test]
     fn a_view_with_more_lists_than_it_can_number_says_so() {
@@ -480,6 +485,115 @@ mod tests {
                 maker.list(from, chain, LocationId::UNKNOWN);
             }
             assert_eq!(maker.is_overfull(), is_overfull, "four lists and two that have no places");
+        }
+    }
+
+    /// Twelve clusters at four sites, one of them tagged otherwise, two that serve routes only; sets of up
+    /// to three candidates, of which some differ in distance alone.
+    fn sample(next: &mut impl FnMut(u64) -> u64) -> table::Table {
+        let mut text = "{\"table\":{\"format\":1,\"epoch\":1,\"source\":\"test\"}}\n".to_owned();
+        for (site, lon) in [0, 2, 40, 90].into_iter().enumerate() {
+            text += &format!("{{\"site\":{{\"code\":\"s{site}\",\"lat\":10.0,\"lon\":{lon}}}}}\n");
+        }
+        for n in 0..12 {
+            let class = if n % 3 == 0 { "embedded" } else { "transit" };
+            let (tags, serves) =
+                (if n == 5 { "[]" } else { "[\"t\"]" }, if n % 6 == 2 { "routed" } else { "any" });
+            text += &format!(
+                "{{\"cluster\":{{\"name\":\"c{n:02}\",\"site\":\"s{}\",\"class\":\"{class}\",\"tags\":{tags},\"serves\":\"{serves}\"}}}}\n{{\"appliance\":{{\"name\":\"c{n:02}a\",\"cluster\":\"c{n:02}\",\"ipv4\":\"192.0.2.{n}\",\"hostname\":\"c{n:02}.example\",\"capacity_mbps\":1}}}}\n",
+                n % 4
+            );
+        }
+        text += "{\"service\":{\"name\":\"v.example\",\"tags\":[\"t\"],\"default_clusters\":[\"c07\",\"c05\",\"c01\"],\"geo\":{\"deny\":[\"FR\"]}}}\n";
+        for n in 1..60 {
+            let mut via: Vec<u64> = (0..1 + next(3)).map(|_| next(12)).collect();
+            via.sort_unstable();
+            via.dedup();
+            let one = |c: &u64| format!("{{\"cluster\":\"c{c:02}\",\"med\":{}}}", n % 2 * c);
+            let via = via.iter().map(one).collect::<Vec<_>>().join(",");
+            text += &format!("{{\"route\":{{\"prefix\":\"{n}.0.0.0/8\",\"via\":[{via}]}}}}\n");
+        }
+        table::read_full(text.as_bytes()).expect("a table").table
+    }
+
+    /// The slow twin: the places of a list, written out.
+    fn written_out(from: Sources<'_>, spec: &ViewSpec, chain: &[ViaId], location: LocationId) -> Vec<Place> {
+        let members = Members::of(from.fleet, &spec.tags);
+        let at = from.geography.location(location).point;
+        let km = |cluster: ClusterId| {
+            let site = from.fleet.site(from.fleet.cluster(cluster).site);
+            at.map(|at| geo::distance(&at, &Point::new(site.lat, site.lon).expect("a place")))
+        };
+        let mut all = Vec::new();
+        for &via in chain.iter().rev() {
+            let mut ranked: Vec<_> = from.routes.vias.get(via).to_vec();
+            ranked.sort_by_key(|c| policy::rank(c, from.fleet.cluster(c.cluster).class, km(c.cluster)));
+            all.extend(ranked.iter().map(|c| Place { cluster: c.cluster, kind: Kind::Route }));
+        }
+        let mut near: Vec<ClusterId> = from.fleet.cluster_ids().collect();
+        near.retain(|&id| members.is_on_list(id) && from.fleet.cluster(id).serves == Serves::Any);
+        near.sort_by_key(|&id| (km(id), id));
+        near.truncate(if at.is_some() { from.geo_candidates } else { 0 });
+        all.extend(near.iter().map(|&cluster| Place { cluster, kind: Kind::Geo }));
+        all.extend(spec.default_clusters.iter().map(|&cluster| Place { cluster, kind: Kind::Default }));
+        let mut list: Vec<Place> = Vec::new();
+        for place in all {
+            if members.is_on_list(place.cluster) && list.iter().all(|held| held.cluster != place.cluster) {
+                list.push(place);
+            }
+        }
+        list
+    }
+
+    /// Three cities in each of three countries, one of which is denied, and one that is nowhere.
+    fn places() -> Geography {
+        let location = |n: u32| geo::Location {
+            country: Country::new(["NL", "DE", "FR"][n as usize % 3]),
+            point: if n == 9 { None } else { Point::new(10.0, f64::from(n * 11)) },
+            accuracy: geo::Accuracy::City,
+        };
+        let network = |n: u32| Prefix::V4(Block::around((n + 1) << 24, 8));
+        Geography::from_networks((0..10).map(|n| (network(n), location(n))))
+    }
+
+    #[test]
+    fn lists_and_their_numbers_are_those_of_lists_written_out() {
+        let mut state = 17u64;
+        let mut next = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let geography = places();
+        for round in 0..20 {
+            let table = sample(&mut next);
+            let (fleet, routes) = (table.fleet(), table.routes());
+            let from = Sources { fleet, routes, geography: &geography, geo_candidates: round % 5 };
+            let spec = ViewSpec::of(&fleet.services()[0]);
+            let mut maker = ListMaker::new(spec.clone(), fleet);
+            maker.learn_vias(from);
+            let (mut ids, mut identities) = (HashMap::new(), HashMap::new());
+            for draw in 0..3_000 {
+                if draw % 1_000 == 0 {
+                    maker.rest();
+                }
+                let location = geography.lookup(IpAddr::from([next(11) as u8, 0, 0, 0]));
+                let chain: Vec<ViaId> =
+                    (0..next(4)).map(|_| ViaId::at(next(routes.vias.len() as u64) as usize)).collect();
+                let chain_id = chain.iter().fold(ChainId::NONE, |around, &via| maker.chain(around, via));
+                let found = maker.list(from, chain_id, location);
+                if !spec.geo.is_allowed(geography.location(location).country) {
+                    assert_eq!(found.0, ListId::DENIED);
+                    continue;
+                }
+                let list = written_out(from, &spec, &chain, location);
+                assert!(maker.lists.get(found.0).iter().eq(list.iter().copied()), "{list:?}");
+                let number = (ListId::OWN + ids.len()) as u32;
+                let clusters: Vec<ClusterId> = list.iter().map(|place| place.cluster).collect();
+                let id = *ids.entry(list).or_insert(number);
+                let identity = *identities.entry(clusters).or_insert(IDENTITY_MIN + id);
+                assert_eq!(found, (ListId(id), identity));
+            }
+            assert!(ids.len() > 100 && identities.len() < ids.len(), "{} {}", ids.len(), identities.len());
         }
     }
 }

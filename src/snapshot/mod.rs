@@ -29,10 +29,10 @@ mod view;
 
 pub use build::Dirty;
 pub use kept::KEPT_VERSION;
+pub use list::{Kind, LISTS_MAX, List, Place};
 pub use moved::{Moved, moved};
 pub use names::{Named, Names, parent_of, wire_name};
 pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
-pub use list::{Kind, LISTS_MAX, List, Place};
 pub use view::{Found, Members, View, ViewSpec};
 
 use crate::fleet::{ApplianceId, ClusterId, Fleet, ServiceId};

@@ -27,7 +27,9 @@ use crate::metrics::Label;
 use crate::policy::KEPT_MAX;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, transition};
-use crate::snapshot::{ClusterStanding, Found, Kind, List, Members, Place, Snapshot, Standings, is_taken_out};
+use crate::snapshot::{
+    ClusterStanding, Found, Kind, List, Members, Place, Snapshot, Standings, is_taken_out,
+};
 use std::net::IpAddr;
 
 /// Appliances in a ranked list, at most.
@@ -452,8 +454,7 @@ impl Walk<'_> {
 
     /// Finds who serves, stage by stage.
     fn choose(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
-        let has_active =
-            |family| self.list.iter().any(|place| self.standing_of(place).active.of(family) > 0);
+        let has_active = |family| self.list.iter().any(|place| self.standing_of(place).active.of(family) > 0);
         for stage in [Stage::Healthy, Stage::ShedIgnored, Stage::HealthBroken, Stage::Draining] {
             if let Some(verdict) = self.first(stage, needed, recorder) {
                 return verdict;
