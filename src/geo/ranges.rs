@@ -4,7 +4,7 @@
 //! a location, perhaps [`LocationId::UNKNOWN`]. Neighbours differ: equal ones are merged while building.
 //!
 //! City databases have millions of ranges, and only the making of views and the explaining of decisions
-//! read them, so they are packed: in blocks of [`BLOCK_LEN`], of which the first address and the place of
+//! read them, so they are packed: in blocks of 64, of which the first address and the place of
 //! the rest are in arrays.
 //!
 //! ```text
