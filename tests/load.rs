@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says so")]
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod harness;
 
 use crate::harness::internet::{self, Internet, cluster_of};

@@ -33,7 +33,7 @@ use steerd::geo::{Accuracy, Geography, Location, Point};
 use steerd::health::{Match, Order, Report, State};
 use steerd::prefix::{Family, Prefix};
 use steerd::publish::store::{Recovered, Store};
-use steerd::publish::{Body, Publisher, PushOptions, Rules};
+use steerd::publish::{Publisher, PushOptions, Pushed, Rules};
 use steerd::steer::explain::{Ask, Explanation, explain};
 use steerd::units::UnixMs;
 use steerd::wire::Name;
@@ -260,7 +260,7 @@ impl Play {
         let publisher = self.published()?;
         publisher.reload_geography(geography, true, now).map_err(|e| e.to_string())?;
         let options = PushOptions { force: true, ..PushOptions::default() };
-        publisher.put(Body::Lines(text.as_bytes().into()), options, now).map_err(|e| e.to_string())?;
+        publisher.put(Pushed::text(text.as_bytes()), options, now).map_err(|e| e.to_string())?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! | `golden` | what commands print, to transcripts in `tests/golden` |
 //! | `differential` | the decision against the model on random tables, clients and health |
 //! | `hostile` | invariants of the fuzz targets over corpora and mutations: nothing that comes in breaks it |
+//! | `ledger` | the table of RFC clauses to the tests that it names |
 //! | `scenarios` | stories of a fleet, told in `tests/scenarios`: who serves after each event |
 //! | `tidy` | the sources to the house rules: layers, headers, lengths, unsafe code, clocks |
 #![allow(missing_docs, clippy::print_stdout)]
@@ -17,6 +18,7 @@ mod binary;
 mod differential;
 mod golden;
 mod hostile;
+mod ledger;
 mod model;
 mod scenarios;
 mod tidy;

@@ -19,6 +19,15 @@ want drill ldnsutils
 want unbound-host unbound-host
 want dnsviz dnsviz
 want curl curl
+want fstrm_capture fstrm-bin
+want dnstap-ldns dnstap-ldns
+want zonemaster-cli zonemaster-cli
+want unbound unbound
+want pdns_recursor pdns-recursor
+want named bind9
+want kresd knot-resolver
+want ip iproute2
+want nsenter util-linux
 want gdnsd gdnsd
 want nginx nginx-light
 want haproxy haproxy

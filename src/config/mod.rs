@@ -14,7 +14,7 @@ use crate::prefix::Prefix;
 use crate::problem::Problem;
 use crate::units::BasisPoints;
 use raw::Findings;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Everything that an operator may set.
@@ -38,6 +38,8 @@ pub struct Config {
     pub steering: Steering,
     /// `[log]`.
     pub log: Log,
+    /// `[dnstap]`.
+    pub dnstap: Dnstap,
     /// Seconds that answers go on after SIGTERM (ruling 27), 0 to 600.
     pub drain_s: u32,
 }
@@ -81,6 +83,12 @@ pub struct Dns {
     pub identity: Box<str>,
     /// What `version.bind` says, at most 255 octets; empty: it does not say.
     pub version: Box<str>,
+    /// Whether cookies are answered (RFC 7873).
+    pub cookies: bool,
+    /// File with the secrets of cookies, as written; absent: one that nobody else knows.
+    pub cookie_secret_file: Option<PathBuf>,
+    /// `[dns.limits]`.
+    pub limits: Limits,
     /// Most signatures that a worker makes a second, for UDP and for connections each, 1 to 1,000,000.
     pub signatures_s_max: u32,
     /// Signatures that a worker keeps, 1 to 10,000,000.
@@ -126,9 +134,85 @@ impl Default for Dns {
             tcp_idle_s: Self::TCP_IDLE_S,
             identity: Box::default(),
             version: Box::default(),
+            cookies: true,
+            cookie_secret_file: None,
+            limits: Limits::default(),
             signatures_s_max: Self::SIGNATURES_S_MAX,
             signatures_kept: Self::SIGNATURES_KEPT,
             zones: Vec::new(),
+        }
+    }
+}
+
+/// Where dnstap events go, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dnstap {
+    /// A file, begun anew at each start, as written.
+    pub file: Option<PathBuf>,
+    /// A Unix socket that a reader listens on, as written. At most one of the two is set.
+    pub socket: Option<PathBuf>,
+    /// One packet in so many is told of, 1 to 2^32 - 1.
+    pub one_in: u32,
+}
+
+impl Dnstap {
+    /// Every packet.
+    pub const ONE_IN: u32 = 1;
+}
+
+impl Default for Dnstap {
+    fn default() -> Self {
+        Self { file: None, socket: None, one_in: Self::ONE_IN }
+    }
+}
+
+/// How much one network of peers is sent over UDP (`[dns.limits]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Times a second that it is told the same thing; 0: no limit.
+    pub same_per_s: u32,
+    /// Octets a second that it is sent beyond what it sends; 0: no limit.
+    pub gain_per_s: u32,
+    /// Every so many'th reply over a limit is a truncated one, the others are dropped; 0: all are.
+    pub slip: u32,
+    /// Leading bits that make a network, IPv4, 1 to 32.
+    pub network_v4: u8,
+    /// The same, IPv6, 1 to 128.
+    pub network_v6: u8,
+    /// Peers without limits.
+    pub exempt: Vec<Prefix>,
+}
+
+impl Limits {
+    /// A resolver keeps an answer for its TTL: it has no reason to ask for the same a hundred times in a
+    /// second, and a network of many resolvers hardly has.
+    pub const SAME_PER_S: u32 = 100;
+    /// A public resolver's /24 that asks for 20,000 client subnets in a second gains 1.1 MB of IPv6
+    /// addresses, 3.3 MB where they are signed. More than this is a victim.
+    pub const GAIN_PER_S: u32 = 4_000_000;
+    /// Half of a victim's queries, as octets; and a real resolver comes through in two tries.
+    pub const SLIP: u32 = 2;
+    /// What spoofed floods vary inside of.
+    pub const NETWORK_V4: u8 = 24;
+    /// A site's delegation is a /48 to a /56.
+    pub const NETWORK_V6: u8 = 56;
+
+    /// Loopback (ruling 26).
+    fn loopback() -> Vec<Prefix> {
+        let loopback = [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
+        loopback.into_iter().filter_map(|(addr, len)| Prefix::new(addr, len)).collect()
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            same_per_s: Self::SAME_PER_S,
+            gain_per_s: Self::GAIN_PER_S,
+            slip: Self::SLIP,
+            network_v4: Self::NETWORK_V4,
+            network_v6: Self::NETWORK_V6,
+            exempt: Self::loopback(),
         }
     }
 }
@@ -521,6 +605,7 @@ impl Default for Config {
             health: Health::default(),
             steering: Steering::default(),
             log: Log::default(),
+            dnstap: Dnstap::default(),
             drain_s: Self::DRAIN_S,
         }
     }

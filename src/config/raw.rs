@@ -111,6 +111,11 @@ impl<'f, 't> Table<'f, 't> {
         self.findings.add(line, self.key(key), found, expected);
     }
 
+    /// Whether `key` is there; it is not taken.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// Takes a whole number inside `range`, counted in `unit` (empty: a bare count).
     pub fn number<T: TryFrom<u64>>(
         &mut self,

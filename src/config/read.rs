@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    Config, Control, Dns, GeoIp, Guard, Health, Http, HttpListen, Log, LogFormat, LogLevel, Open, Right, Soa,
-    Steering, Table, Token, Workers, Zone,
+    Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, HttpListen, Limits, Log, LogFormat, LogLevel,
+    Open, Right, Soa, Steering, Table, Token, Workers, Zone,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -66,8 +66,24 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
     let health = health(root.table("health"), &mut spots);
     let steering = steering(root.table("steering"), &mut spots);
     let log = log(root.table("log"));
+    let dnstap = dnstap(root.table("dnstap"));
     root.finish();
-    (Config { base: PathBuf::new(), dns, http, control, table, geoip, health, steering, log, drain_s }, spots)
+    (
+        Config {
+            base: PathBuf::new(),
+            dns,
+            http,
+            control,
+            table,
+            geoip,
+            health,
+            steering,
+            log,
+            dnstap,
+            drain_s,
+        },
+        spots,
+    )
 }
 
 /// Reads `[dns]`.
@@ -89,6 +105,9 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
         tcp_idle_s: at.number("tcp_idle_s", Dns::TCP_IDLE_S, 1..=3600, "seconds"),
         identity: told(&mut at, "identity", Dns::IDENTITY_LEN_MAX),
         version: told(&mut at, "version", Dns::VERSION_LEN_MAX),
+        cookies: at.flag("cookies", true),
+        cookie_secret_file: path(&mut at, "cookie_secret_file"),
+        limits: limits(at.table("limits")),
         signatures_s_max: at.number(
             "signatures_s_max",
             Dns::SIGNATURES_S_MAX,
@@ -100,6 +119,24 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
     };
     at.finish();
     dns
+}
+
+/// Reads `[dns.limits]`.
+fn limits(mut at: RawTable<'_, '_>) -> Limits {
+    let default = Limits::default();
+    let all = 0..=u64::from(u32::MAX);
+    let has_exempt = at.has("exempt");
+    let exempt = prefixes(&mut at, "exempt");
+    let limits = Limits {
+        same_per_s: at.number("same_per_s", Limits::SAME_PER_S, all.clone(), "replies"),
+        gain_per_s: at.number("gain_per_s", Limits::GAIN_PER_S, all.clone(), "octets"),
+        slip: at.number("slip", Limits::SLIP, all, "replies"),
+        network_v4: at.number("network_v4", Limits::NETWORK_V4, 1..=32, "bits"),
+        network_v6: at.number("network_v6", Limits::NETWORK_V6, 1..=128, "bits"),
+        exempt: if has_exempt { exempt } else { default.exempt },
+    };
+    at.finish();
+    limits
 }
 
 /// Reads what the server says of itself: printable ASCII, at most `len_max` octets.
@@ -330,6 +367,20 @@ fn log(mut at: RawTable<'_, '_>) -> Log {
     };
     at.finish();
     log
+}
+
+/// Reads `[dnstap]`.
+fn dnstap(mut at: RawTable<'_, '_>) -> Dnstap {
+    let dnstap = Dnstap {
+        file: path(&mut at, "file"),
+        socket: path(&mut at, "socket"),
+        one_in: at.number("one_in", Dnstap::ONE_IN, 1..=u64::from(u32::MAX), "packets"),
+    };
+    if dnstap.file.is_some() && dnstap.socket.is_some() {
+        at.refuse(at.line(), "socket", "a file and a socket", "one of them");
+    }
+    at.finish();
+    dnstap
 }
 
 /// Takes `workers`.

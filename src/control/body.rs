@@ -6,14 +6,19 @@
 use super::refuse::Fault;
 use crate::problem::Problem;
 use crate::table::body::{BodyError, Encoding, decode_body};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Longest pause between two pieces of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Pieces of a body that wait to be read.
+const PIECES_WAITING: usize = 2;
 
 /// What of a body's announced length is reserved at once, in octets; the rest as it comes.
 const RESERVED_MAX: u64 = 16 << 20;
@@ -99,39 +104,116 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Fault> {
     }
 }
 
+/// A body as it comes.
+struct Incoming {
+    body: Body,
+    /// Octets it says to have; 0 when it does not say.
+    announced: u64,
+    /// Octets it may have.
+    max: u64,
+    /// Octets that came.
+    len: u64,
+    /// Longest pause between two pieces.
+    pause_max: Duration,
+}
+
+impl Incoming {
+    /// Begins a body of at most `max` octets.
+    ///
+    /// # Errors
+    /// [`Fault::TooLarge`] when more are announced.
+    fn new(body: Body, headers: &HeaderMap, max: u64) -> Result<Self, Fault> {
+        let announced = headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
+        if announced > max {
+            return Err(Fault::TooLarge(max));
+        }
+        Ok(Self { body, announced, max, len: 0, pause_max: PAUSE_MAX })
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Fault::TooLarge`]; [`Fault::TooSlow`] when nothing comes for 30 seconds; [`Fault::BrokenOff`].
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let frame = tokio::time::timeout(self.pause_max, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| Fault::TooSlow)? else { return Ok(None) };
+            let Ok(frame) = frame else { return Err(Fault::BrokenOff) };
+            // Trailers carry nothing that is wanted.
+            let Ok(data) = frame.into_data() else { continue };
+            self.len += data.len() as u64;
+            return if self.len > self.max { Err(Fault::TooLarge(self.max)) } else { Ok(Some(data)) };
+        }
+    }
+}
+
 /// Reads all of a body, at most `max` octets of it.
 ///
 /// # Errors
 /// [`Fault::TooLarge`], at once when it is announced; [`Fault::TooSlow`] when nothing comes for 30
 /// seconds; [`Fault::BrokenOff`].
 pub async fn read(body: Body, headers: &HeaderMap, max: u64) -> Result<Vec<u8>, Fault> {
-    read_unless_pausing(body, headers, max, PAUSE_MAX).await
+    read_all(Incoming::new(body, headers, max)?).await
 }
 
-/// [`read`] with another longest pause.
-async fn read_unless_pausing(
-    mut body: Body,
-    headers: &HeaderMap,
-    max: u64,
-    pause_max: Duration,
-) -> Result<Vec<u8>, Fault> {
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let announced = announced.unwrap_or(0);
-    if announced > max {
-        return Err(Fault::TooLarge(max));
+/// Collects a body.
+async fn read_all(mut incoming: Incoming) -> Result<Vec<u8>, Fault> {
+    let room = incoming.announced.min(RESERVED_MAX);
+    let mut octets = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
+    while let Some(piece) = incoming.next().await? {
+        octets.extend_from_slice(&piece);
     }
-    let mut octets = Vec::with_capacity(usize::try_from(announced.min(RESERVED_MAX)).unwrap_or(0));
-    loop {
-        let frame = tokio::time::timeout(pause_max, body.frame()).await.map_err(|_| Fault::TooSlow)?;
-        let Some(frame) = frame else { return Ok(octets) };
-        let Ok(frame) = frame else { return Err(Fault::BrokenOff) };
-        // Trailers carry nothing that is wanted.
-        let Ok(data) = frame.into_data() else { continue };
-        if octets.len() as u64 + data.len() as u64 > max {
-            return Err(Fault::TooLarge(max));
+    Ok(octets)
+}
+
+/// Two ends of a body that one thread receives while another reads it.
+pub fn channel() -> (Sender, Pieces) {
+    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+    (Sender(sender), Pieces { receiver, piece: Bytes::new(), is_whole: false })
+}
+
+/// Where the pieces of a body are received; `None` goes over when it was whole.
+pub struct Sender(mpsc::Sender<Option<Bytes>>);
+
+impl Sender {
+    /// Receives a body, at most `max` octets of it. Goes on to its end when nobody reads it any more, so
+    /// that whoever sends it gets to read the reply.
+    ///
+    /// # Errors
+    /// As [`read`]; the other end learns that the body is not whole.
+    pub async fn receive(self, body: Body, headers: &HeaderMap, max: u64) -> Result<(), Fault> {
+        let mut incoming = Incoming::new(body, headers, max)?;
+        while let Some(piece) = incoming.next().await? {
+            // Refused when the reader has seen enough.
+            let _ = self.0.send(Some(piece)).await;
         }
-        octets.extend_from_slice(&data);
+        let _ = self.0.send(None).await;
+        Ok(())
+    }
+}
+
+/// The pieces of a body, to be read on a thread that may block. A body that is not whole ends in an
+/// error.
+pub struct Pieces {
+    receiver: mpsc::Receiver<Option<Bytes>>,
+    /// What is left of the last one.
+    piece: Bytes,
+    is_whole: bool,
+}
+
+impl io::Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.is_whole {
+            match self.receiver.blocking_recv() {
+                Some(Some(piece)) => self.piece = piece,
+                Some(None) => self.is_whole = true,
+                None => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        let taken = self.piece.split_to(out.len().min(self.piece.len()));
+        out[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
     }
 }
 
@@ -141,17 +223,22 @@ async fn read_unless_pausing(
 /// [`Fault::TooLarge`], or [`Fault::Invalid`] when it is not what `encoding` says.
 pub fn decode(octets: Vec<u8>, encoding: Encoding, max: u64) -> Result<Vec<u8>, Fault> {
     let cap = usize::try_from(max).unwrap_or(usize::MAX);
-    let decoded = decode_body(encoding, &octets, cap).map_err(|error| match error {
-        BodyError::TooLarge { .. } => Fault::TooLarge(max),
-        BodyError::Corrupt(found) => {
-            Problem::at(0, "content-encoding", found, "a body that is compressed as it says").into()
-        }
-    })?;
+    let decoded = decode_body(encoding, &octets, cap).map_err(|error| not_decoded(error, max))?;
     let other = match decoded {
         Cow::Owned(other) => Some(other),
         Cow::Borrowed(_) => None,
     };
     Ok(other.unwrap_or(octets))
+}
+
+/// That a body is not what its encoding says, or more than `max` octets.
+pub fn not_decoded(error: BodyError, max: u64) -> Fault {
+    match error {
+        BodyError::TooLarge { .. } => Fault::TooLarge(max),
+        BodyError::Corrupt(found) => {
+            Problem::at(0, "content-encoding", found, "a body that is compressed as it says").into()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -215,11 +302,49 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_body_that_stops_is_not_waited_for() {
-        let (_sender, receiver) = tokio::sync::mpsc::channel(1);
+        let (_sender, receiver) = mpsc::channel(1);
         let body = Body::new(super::super::reply::Chunks(receiver));
-        let headers = HeaderMap::new();
-        let read = read_unless_pausing(body, &headers, 9, Duration::ZERO);
-        assert_eq!(read.await, Err(Fault::TooSlow));
+        let mut incoming = Incoming::new(body, &HeaderMap::new(), 9).expect("nothing is announced");
+        incoming.pause_max = Duration::ZERO;
+        assert_eq!(read_all(incoming).await, Err(Fault::TooSlow));
+    }
+
+    /// Sends a body of `pieces`, at most 9 octets, and reads it on another thread.
+    async fn sent(
+        pieces: &[io::Result<&'static [u8]>],
+    ) -> (Result<(), Fault>, Result<Vec<u8>, io::ErrorKind>) {
+        let (sender, receiver) = mpsc::channel(9);
+        for piece in pieces {
+            let piece = piece.as_ref().map(|octets| Bytes::from_static(octets));
+            let piece = piece.map_err(|error| io::Error::from(error.kind()));
+            sender.send(piece).await.expect("there is room");
+        }
+        drop(sender);
+        let (to, mut from) = channel();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut octets = Vec::new();
+            io::Read::read_to_end(&mut from, &mut octets).map_err(|error| error.kind()).map(|_| octets)
+        });
+        let body = Body::new(super::super::reply::Chunks(receiver));
+        let received = to.receive(body, &HeaderMap::new(), 9).await;
+        (received, read.await.expect("no panic"))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_not_whole_is_not_taken_for_whole() {
+        assert_eq!(sent(&[Ok(b"1234"), Ok(b""), Ok(b"56789")]).await, (Ok(()), Ok(b"123456789".to_vec())));
+        assert_eq!(sent(&[]).await, (Ok(()), Ok(Vec::new())));
+        let aborted = Err(io::ErrorKind::ConnectionAborted);
+        assert_eq!(sent(&[Ok(b"1234567890")]).await, (Err(Fault::TooLarge(9)), aborted.clone()));
+        let broken = Err(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(sent(&[Ok(b"1234"), broken]).await, (Err(Fault::BrokenOff), aborted));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_body_that_nobody_reads_is_received_all_the_same() {
+        let (to, from) = channel();
+        drop(from);
+        assert_eq!(to.receive(Body::from("12345"), &HeaderMap::new(), 5).await, Ok(()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Semaphore;
 
-/// Bodies of tables that are held in memory at a time; further ones wait unread.
+/// Tables and deltas that are taken in at a time; further ones wait unread.
 const TABLE_BODIES: usize = 2;
 
 /// Tables that are sent at a time: each keeps a thread until its client has read it.

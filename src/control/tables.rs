@@ -6,14 +6,16 @@ use super::audit::Outcome;
 use super::body::{self, ARTEFACT, Form, LINES};
 use super::refuse::Fault;
 use super::{Shared, Written, blocking, document, reply};
-use crate::publish::{Body, PushOptions, PushReport, Refusal};
+use crate::publish::{self, PushOptions, PushReport, Pushed, Refusal};
 use crate::table::artefact;
+use crate::table::body::Decoder;
 use crate::units::Epoch;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 
 /// Most octets of a rollback's body.
 const ROLLBACK_LEN_MAX: u64 = 4096;
@@ -24,16 +26,33 @@ pub(super) async fn put(
     request: Request,
     options: PushOptions,
 ) -> Result<Written, Fault> {
-    let report = push(shared, request, true, move |shared, octets, form| {
-        let is_artefact = match form {
-            Form::Artefact => true,
-            Form::Json | Form::Lines => false,
-            Form::Unnamed => artefact::is_artefact(&octets),
-        };
-        let body = if is_artefact { Body::Artefact(octets.into()) } else { Body::Lines(octets.into()) };
-        Ok(shared.publisher.put(body, options, (shared.clock)())?)
+    let (head, content) = request.into_parts();
+    let form = match Form::taken(&head.headers, true)? {
+        Form::Artefact => publish::Form::Artefact,
+        Form::Json | Form::Lines => publish::Form::Lines,
+        Form::Unnamed => publish::Form::Either,
+    };
+    let encoding = body::encoding_of(&head.headers)?;
+    let max = shared.body_octets_max;
+    let cap = usize::try_from(max).unwrap_or(usize::MAX);
+    let _room = room(shared).await?;
+    let (sender, pieces) = body::channel();
+    let pusher = Arc::clone(shared);
+    let push = blocking(move || {
+        let pushed = Decoder::new(encoding, pieces, cap).and_then(|mut text| Pushed::read(&mut text, form));
+        let pushed = pushed.map_err(|error| body::not_decoded(error, max))?;
+        Ok(pusher.publisher.put(pushed, options, (pusher.clock)())?)
     });
-    Ok(written(&report.await?))
+    // What is not whole is never put, and why it is not is for the receiver to say.
+    let (received, report) = tokio::join!(sender.receive(content, &head.headers, max), push);
+    received?;
+    Ok(written(&report?))
+}
+
+/// Room for one more table on its way in.
+async fn room(shared: &Shared) -> Result<SemaphorePermit<'_>, Fault> {
+    // The semaphore is never closed.
+    shared.table_bodies.acquire().await.map_err(|_| Fault::Broken)
 }
 
 /// `PATCH /v1/table`.
@@ -42,28 +61,18 @@ pub(super) async fn patch(
     request: Request,
     options: PushOptions,
 ) -> Result<Written, Fault> {
-    let report = push(shared, request, false, move |shared, octets, _| {
-        Ok(shared.publisher.patch(&octets, options, (shared.clock)())?)
-    });
-    Ok(written(&report.await?))
-}
-
-/// Reads the body of a table or a delta and has it taken by `take`.
-async fn push(
-    shared: &Arc<Shared>,
-    request: Request,
-    takes_artefact: bool,
-    take: impl FnOnce(&Shared, Vec<u8>, Form) -> Result<PushReport, Fault> + Send + 'static,
-) -> Result<PushReport, Fault> {
     let (head, content) = request.into_parts();
-    let form = Form::taken(&head.headers, takes_artefact)?;
+    Form::taken(&head.headers, false)?;
     let encoding = body::encoding_of(&head.headers)?;
     let max = shared.body_octets_max;
-    // The semaphore is never closed.
-    let _room = shared.table_bodies.acquire().await.map_err(|_| Fault::Broken)?;
+    let _room = room(shared).await?;
     let octets = body::read(content, &head.headers, max).await?;
     let shared = Arc::clone(shared);
-    blocking(move || take(&shared, body::decode(octets, encoding, max)?, form)).await
+    let report = blocking(move || {
+        let lines = body::decode(octets, encoding, max)?;
+        Ok(shared.publisher.patch(&lines, options, (shared.clock)())?)
+    });
+    Ok(written(&report.await?))
 }
 
 /// The body of a rollback.
@@ -138,7 +147,7 @@ pub(super) async fn get(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Res
         let media_type = if is_artefact { ARTEFACT } else { LINES };
         reply::stream(media_type, move |mut out| {
             let _room = room;
-            if is_artefact { out.write_all(&artefact::write(&table)) } else { table.write(&mut out) }
+            if is_artefact { artefact::write_to(&table, &mut out).map(drop) } else { table.write(&mut out) }
         })
     };
     let headers = response.headers_mut();

@@ -110,7 +110,7 @@ impl Node {
             reload: Arc::new(move |force| {
                 let options = PushOptions { force, ..PushOptions::default() };
                 let lines = table_without_a_route(77);
-                reloaded.put(crate::publish::Body::Lines(lines.as_bytes().into()), options, clock())
+                reloaded.put(crate::publish::Pushed::text(lines.as_bytes()), options, clock())
             }),
             take_key: |_, path| Cow::Borrowed(path.as_bytes()),
             is_draining: Arc::default(),

@@ -8,9 +8,8 @@
 //! Time is passed in. Layer 7.
 
 use crate::problem::Problem;
-use crate::publish::{Body, Publisher, PushOptions, PushReport, Refusal};
-use crate::table::artefact;
-use crate::table::body::{BodyError, Encoding, decode_body};
+use crate::publish::{Form, Publisher, PushOptions, PushReport, Pushed, Refusal};
+use crate::table::body::{BodyError, Decoder, Encoding};
 use crate::units::UnixMs;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -75,6 +74,20 @@ pub enum Polled {
     Accepted(Box<PushReport>),
     /// The publisher did not.
     Refused(Refusal),
+}
+
+/// What is in a file, and why it could not be read.
+struct Content<'a> {
+    file: io::Take<&'a mut File>,
+    failed: Option<io::Error>,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
+        self.file.read(piece).inspect_err(|error| {
+            self.failed = Some(error.kind().into()).filter(|_| error.kind() != io::ErrorKind::Interrupted);
+        })
+    }
 }
 
 /// A table file that is watched.
@@ -153,13 +166,14 @@ impl TableFile {
     ) -> io::Result<Result<PushReport, Refusal>> {
         let mut file = File::open(&self.path)?;
         let stat = FileStat::of(&file.metadata()?);
-        let mut octets = Vec::new();
         // One more octet than may be, so that what is too large is told from what just fits.
-        (&mut file).take(self.octets_max.saturating_add(1)).read_to_end(&mut octets)?;
-        let result = self.decode(&octets).and_then(|table| {
-            let body = if artefact::is_artefact(&table) { Body::Artefact(table) } else { Body::Lines(table) };
-            publisher.put(body, PushOptions { force, ..PushOptions::default() }, now)
-        });
+        let mut content = Content { file: (&mut file).take(self.octets_max.saturating_add(1)), failed: None };
+        let pushed = self.read(&mut content);
+        if let Some(error) = content.failed {
+            return Err(error);
+        }
+        let options = PushOptions { force, ..PushOptions::default() };
+        let result = pushed.and_then(|pushed| publisher.put(pushed, options, now));
         let may_pass = matches!(result, Err(Refusal::Busy | Refusal::Storage(_)));
         // What was written to meanwhile is read again.
         let is_whole = FileStat::of(&file.metadata()?) == stat;
@@ -170,15 +184,17 @@ impl TableFile {
         Ok(result.map_err(|refusal| self.named(refusal)))
     }
 
-    /// Decompresses what is in the file; the end of its name says how.
-    fn decode<'a>(&self, octets: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>, Refusal> {
+    /// Reads the table in `content`; the end of the file's name says how it is compressed.
+    fn read(&self, content: &mut Content<'_>) -> Result<Pushed, Refusal> {
         let encoding = match self.path.extension().and_then(|end| end.to_str()) {
             Some("gz") => Encoding::Gzip,
             Some("zst") => Encoding::Zstd,
             _ => Encoding::Identity,
         };
         let cap = usize::try_from(self.octets_max).unwrap_or(usize::MAX);
-        decode_body(encoding, octets, cap).map_err(|error| {
+        let pushed = Decoder::new(encoding, content, cap)
+            .and_then(|mut decoder| Pushed::read(&mut decoder, Form::Either));
+        pushed.map_err(|error| {
             let expected = match error {
                 BodyError::TooLarge { .. } => "at most control.body_max_mb",
                 BodyError::Corrupt(_) => "a file that is compressed as its name says",

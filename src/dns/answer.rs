@@ -1,6 +1,7 @@
 //! Which reply a query gets. Layer 7; the replies themselves are written by `compose`.
 
 use super::compose::{Composer, Negative};
+use super::limit::{self, Ruling, Told};
 use super::outcome::Outcome;
 use super::signing::Present;
 use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
@@ -9,7 +10,8 @@ use crate::prefix::{Client, Family};
 use crate::snapshot::{Named, Snapshot};
 use crate::steer::{self, Choice, Key, Question, Ranking, Verdict, Want};
 use crate::wire::{
-    CLASS_CH, CLASS_IN, Ede, NameBuf, Owner, Query, Rcode, Rdata, Reject, Rtype, Section, compose_reject,
+    CLASS_CH, CLASS_IN, Ede, NameBuf, Owner, Query, Rcode, Rdata, Reject, Rtype, Section, UDP_SIZE_PLAIN,
+    compose_cookie, compose_reject,
 };
 use crate::zone::{Found, Node, Rrset, Zone};
 use std::net::IpAddr;
@@ -25,8 +27,9 @@ const CHAIN_MAX: usize = 8;
 
 /// Answers one packet from `peer` into `out`.
 ///
-/// Total: every packet has one [`Outcome`]. Equal arguments make equal bytes. At most the client's
-/// limit is written over UDP, and errors are at most 11 octets longer than the packet.
+/// Total: every packet has one [`Outcome`]. Equal arguments make equal bytes, unless the peer's network has
+/// been told enough. At most the client's limit is written over UDP, and errors are at most 11 octets
+/// longer than the packet (27 where it has a cookie).
 pub fn answer(
     context: &Context<'_>,
     scratch: &mut Scratch,
@@ -35,11 +38,15 @@ pub fn answer(
     packet: &[u8],
     out: &mut [u8],
 ) -> Answered {
-    scratch.decided = None;
-    if let Some(answered) = usual::answer(context, scratch, transport, packet, out) {
+    (scratch.decided, scratch.is_verified) = (None, transport != Transport::Udp);
+    let answered = match usual::answer(context, scratch, transport, packet, out) {
+        Some(answered) => answered,
+        None => answer_any(context, scratch, peer, transport, packet, out),
+    };
+    if scratch.is_verified || answered.len == 0 || !context.server.limits.concern(peer) {
         return answered;
     }
-    answer_any(context, scratch, peer, transport, packet, out)
+    limited(context, scratch, peer, packet, answered, out)
 }
 
 /// [`answer`] the general way.
@@ -52,19 +59,26 @@ pub(super) fn answer_any(
     out: &mut [u8],
 ) -> Answered {
     let Context { world, server, now } = *context;
-    let Scratch { qname, alias, ranking, decided, signatory, .. } = scratch;
+    let Scratch { qname, alias, ranking, decided, is_verified, signatory, .. } = scratch;
     *decided = None;
     let query = match Query::parse(packet, qname) {
         Ok(query) => query,
-        Err(reject) => return refuse(&reject, out),
+        Err(reject) => return refuse(context, peer, &reject, out),
     };
+    let cookie = query.edns().and_then(|edns| edns.cookie);
+    let Ok(shown) = cookie.map_or(Ok(None), |data| server.cookies.look(data, peer, now)) else {
+        return refuse(context, peer, &Reject::FormErr(*query.echo()), out);
+    };
+    *is_verified |= shown.is_some_and(|shown| shown.is_valid);
     let limit = match transport {
         Transport::Udp => query.udp_limit(world.settings().udp_size_max),
         Transport::Stream => usize::from(u16::MAX),
     };
+    let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
     let composer = Composer {
         query: &query,
         server,
+        cookie,
         out,
         limit,
         transport,
@@ -104,9 +118,18 @@ pub(super) fn answer_any(
 }
 
 /// Replies to a packet that is no query to answer.
-fn refuse(reject: &Reject<'_>, out: &mut [u8]) -> Answered {
+fn refuse(context: &Context<'_>, peer: IpAddr, reject: &Reject<'_>, out: &mut [u8]) -> Answered {
     let outcome = match reject {
         Reject::Drop(reason) => return Answered::dropped((*reason).into()),
+        Reject::CookieOnly(echo, cookie) => {
+            if let Ok(Some(shown)) = context.server.cookies.look(cookie, peer, context.now) {
+                return match compose_cookie(echo, &shown.reply, out) {
+                    Some(len) => Answered { outcome: Outcome::CookieOnly, len },
+                    None => Answered::dropped(Dropped::NoRoom),
+                };
+            }
+            Outcome::FormErr
+        }
         Reject::FormErr(_) => Outcome::FormErr,
         Reject::NotImp(_) => Outcome::NotImp,
         Reject::BadVers(_) => Outcome::BadVers,
@@ -114,6 +137,83 @@ fn refuse(reject: &Reject<'_>, out: &mut [u8]) -> Answered {
     };
     compose_reject(reject, out)
         .map_or_else(|| Answered::dropped(Dropped::NoRoom), |len| Answered { outcome, len })
+}
+
+/// Counts a reply that lies in `out` against the budgets of the peer's network, and replaces it where one
+/// of them is spent.
+#[inline(never)]
+fn limited(
+    context: &Context<'_>,
+    scratch: &mut Scratch,
+    peer: IpAddr,
+    packet: &[u8],
+    answered: Answered,
+    out: &mut [u8],
+) -> Answered {
+    let Context { server, now, .. } = *context;
+    let Scratch { qname, decided, ledger, signatory, .. } = scratch;
+    let query = Query::parse(packet, qname);
+    let what = what_is_told(answered.outcome, *decided, query.as_ref().ok());
+    let told = Told { peer, what, query_len: packet.len(), reply_len: answered.len };
+    let ruling = ledger.judge(&server.limits, &told, now);
+    if ruling == Ruling::Send {
+        return answered;
+    }
+    *decided = None;
+    let (Ruling::Slip, Ok(query)) = (ruling, query) else { return Answered::dropped(Dropped::Limited) };
+    let cookie = query.edns().and_then(|edns| edns.cookie);
+    let shown = cookie.and_then(|data| server.cookies.look(data, peer, now).ok().flatten());
+    let limit = query.udp_limit(UDP_SIZE_PLAIN);
+    let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
+    let composer = Composer {
+        query: &query,
+        server,
+        cookie,
+        out,
+        limit,
+        transport: Transport::Udp,
+        now,
+        signatory,
+        keyring: None,
+        is_invented: false,
+    };
+    match cookie {
+        Some(_) => composer.error(Outcome::BadCookie, Rcode::BadCookie, None, 0),
+        None => composer.truncated(),
+    }
+}
+
+/// A number that equal answers share: those to one question for one client subnet, whoever made up the
+/// labels under a wildcard service; all errors of one kind.
+fn what_is_told(outcome: Outcome, decided: Option<(ServiceId, Choice)>, query: Option<&Query<'_>>) -> u64 {
+    let name = match (outcome, query) {
+        (
+            Outcome::Steered
+            | Outcome::Aliased
+            | Outcome::Static
+            | Outcome::Truncated
+            | Outcome::NoData
+            | Outcome::Referral
+            | Outcome::NobodyUp,
+            Some(query),
+        ) => match decided {
+            Some((service, _)) => limit::mix(service.index() as u64 + 1),
+            None => query.qname().chunks(8).fold(0, |hash, chunk| {
+                let mut octets = [0; 8];
+                octets[..chunk.len()].copy_from_slice(chunk);
+                limit::mix(hash ^ u64::from_le_bytes(octets))
+            }),
+        },
+        _ => return limit::mix(outcome.index() as u64),
+    };
+    let subnet = query.and_then(Query::ecs).map_or(0, |ecs| {
+        let bits = match ecs.address() {
+            IpAddr::V4(addr) => u128::from(u32::from(addr)) << 96 | 4,
+            IpAddr::V6(addr) => addr.into(),
+        };
+        limit::mix(limit::mix((bits >> 64) as u64) ^ bits as u64 ^ u64::from(ecs.source_len()) << 8)
+    });
+    limit::mix(name ^ subnet ^ u64::from(query.map_or(0, |query| query.qtype().0)) << 48)
 }
 
 /// Answers a query of class CH: what the server is called and which version it runs, where it says so
@@ -291,7 +391,14 @@ impl<'a> Asked<'a> {
         };
         let no_ecs = world.settings().answers_no_ecs;
         let Some(ecs) = self.query.ecs().filter(|ecs| ecs.source_len() > 0) else {
-            return Decided { choice: ask(self.peer, no_ecs), scope_len: 0, is_by_subnet: false };
+            let known = world.fleet().resolver_at(self.peer).map(|resolver| &*resolver.clients);
+            let mut clients = known.unwrap_or_default().iter().map(|prefix| prefix.first());
+            // The largest network that somebody serves, not by accident of where the resolver is.
+            let is_served = |choice: &Choice| matches!(choice.verdict, Verdict::Serve { .. });
+            let choice = clients
+                .find_map(|client| Some(ask(client, no_ecs)).filter(is_served))
+                .unwrap_or_else(|| ask(self.peer, no_ecs));
+            return Decided { choice, scope_len: 0, is_by_subnet: false };
         };
         let choice = ask(ecs.address(), world.fleet().service(service).answers_max);
         let scope_len = choice.scope_len;

@@ -19,6 +19,8 @@ pub(super) struct Composer<'a, 'b> {
     pub(super) query: &'a Query<'a>,
     /// Who replies.
     pub(super) server: &'a Server,
+    /// Data of the cookie option, where there is to be one.
+    pub(super) cookie: Option<&'a [u8]>,
     /// Where it is written.
     pub(super) out: &'b mut [u8],
     /// Octets, at most.
@@ -227,12 +229,12 @@ impl<'a, 'b> Composer<'a, 'b> {
 
     /// Begins a reply with the query's OPT answered: its subnet with `scope_len`, and `ede`.
     pub(super) fn start(self, scope_len: u8, ede: Option<Ede<'a>>) -> Option<Draft<'a, 'b>> {
-        let (query, transport, is_signed) = (self.query, self.transport, self.signs());
+        let (query, transport, cookie, is_signed) = (self.query, self.transport, self.cookie, self.signs());
         let ecs = query.ecs().map(|ecs| EcsReply::to(ecs, scope_len.min(ecs.family().bits())));
         let wants_nsid = query.edns().is_some_and(|edns| edns.nsid.is_some());
         let nsid = Some(self.server.identity.as_bytes()).filter(|id| wants_nsid && !id.is_empty());
         let compact_ok = is_signed && query.edns().is_some_and(|edns| edns.compact_ok);
-        let opt = Opt::to(query).map(|opt| Opt { ecs, ede, nsid, compact_ok, ..opt });
+        let opt = Opt::to(query).map(|opt| Opt { ecs, ede, nsid, cookie, compact_ok, ..opt });
         let purse = match transport {
             Transport::Udp => Purse::Datagram,
             Transport::Stream => Purse::Stream,
@@ -259,6 +261,13 @@ impl<'a, 'b> Composer<'a, 'b> {
     ) -> Answered {
         let Some(draft) = self.start(scope_len, ede) else { return Answered::dropped(Dropped::NoRoom) };
         draft.finish(outcome, rcode, false)
+    }
+
+    /// A reply that says no more than that there is one: TC is set.
+    pub(super) fn truncated(self) -> Answered {
+        let Some(mut draft) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        draft.reply.truncate();
+        Answered { outcome: Outcome::Slipped, len: draft.reply.finish(Rcode::NoError, true) }
     }
 
     /// Records of the question's name.

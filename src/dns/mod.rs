@@ -11,20 +11,26 @@
 //! | `foresight` | what a batch of queries will ask memory for |
 //! | `usual` | the same for the query that players' resolvers send, in one go |
 //! | `compose` | each kind of reply |
+//! | `cookie` | whether a peer is who it says |
+//! | `limit` | how much a network may make the server send |
 //! | `signing` | what a signed reply has beside an unsigned one |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
 
 mod answer;
 mod compose;
+mod cookie;
 mod foresight;
+mod limit;
 mod outcome;
 mod server;
 mod signing;
 mod usual;
 
 pub use answer::answer;
+pub use cookie::{Cookies, Secret};
 pub use foresight::foresee;
+pub use limit::Limits;
 pub use outcome::{Dropped, Outcome};
 pub use server::Server;
 
@@ -35,6 +41,7 @@ use crate::steer::{Choice, Ranking};
 use crate::units::UnixMs;
 use crate::wire::NameBuf;
 use foresight::Foresight;
+use limit::Ledger;
 use signing::Signatory;
 
 /// What the queries of a batch are answered from.
@@ -65,6 +72,9 @@ pub struct Scratch {
     ranking: Ranking,
     decided: Option<(ServiceId, Choice)>,
     foresight: Foresight,
+    ledger: Ledger,
+    /// Whether the peer of the packet answered last showed a valid cookie.
+    is_verified: bool,
     signatory: Signatory,
 }
 
@@ -103,3 +113,7 @@ impl Answered {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_abuse;
+#[cfg(test)]
+mod tests_rfc;

@@ -11,6 +11,8 @@ pub enum Dropped {
     Reply,
     /// The buffer for the reply is smaller than a header, the question and an OPT.
     NoRoom,
+    /// The peer's network is told enough.
+    Limited,
 }
 
 impl From<DropReason> for Dropped {
@@ -49,6 +51,12 @@ pub enum Outcome {
     BadVers,
     /// Signed with a key that is not known.
     NotAuth,
+    /// The peer's network is told enough: it is to come again with a cookie (RFC 7873 section 5.2.3).
+    BadCookie,
+    /// The peer's network is told enough: TC is set, so that it comes again by TCP.
+    Slipped,
+    /// Asked for nothing but a cookie (RFC 7873 section 5.4).
+    CookieOnly,
     /// No table yet.
     NotReady,
     /// Nobody is up, and there is nothing to fall back to.
@@ -61,7 +69,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All, in the order of [`Outcome::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Steered,
         Self::Aliased,
         Self::Static,
@@ -74,12 +82,16 @@ impl Outcome {
         Self::NotImp,
         Self::BadVers,
         Self::NotAuth,
+        Self::BadCookie,
+        Self::Slipped,
+        Self::CookieOnly,
         Self::NotReady,
         Self::NobodyUp,
         Self::Unsigned,
         Self::Dropped(Dropped::Short),
         Self::Dropped(Dropped::Reply),
         Self::Dropped(Dropped::NoRoom),
+        Self::Dropped(Dropped::Limited),
     ];
 
     /// Its position in [`Outcome::ALL`], for an array of counters.
@@ -97,12 +109,16 @@ impl Outcome {
             Self::NotImp => 9,
             Self::BadVers => 10,
             Self::NotAuth => 11,
-            Self::NotReady => 12,
-            Self::NobodyUp => 13,
-            Self::Unsigned => 14,
-            Self::Dropped(Dropped::Short) => 15,
-            Self::Dropped(Dropped::Reply) => 16,
-            Self::Dropped(Dropped::NoRoom) => 17,
+            Self::BadCookie => 12,
+            Self::Slipped => 13,
+            Self::CookieOnly => 14,
+            Self::NotReady => 15,
+            Self::NobodyUp => 16,
+            Self::Unsigned => 17,
+            Self::Dropped(Dropped::Short) => 18,
+            Self::Dropped(Dropped::Reply) => 19,
+            Self::Dropped(Dropped::NoRoom) => 20,
+            Self::Dropped(Dropped::Limited) => 21,
         }
     }
 
@@ -121,12 +137,16 @@ impl Outcome {
             Self::NotImp => "notimp",
             Self::BadVers => "badvers",
             Self::NotAuth => "notauth",
+            Self::BadCookie => "badcookie",
+            Self::Slipped => "slipped",
+            Self::CookieOnly => "cookie_only",
             Self::NotReady => "not_ready",
             Self::NobodyUp => "nobody_up",
             Self::Unsigned => "unsigned",
             Self::Dropped(Dropped::Short) => "dropped_short",
             Self::Dropped(Dropped::Reply) => "dropped_reply",
             Self::Dropped(Dropped::NoRoom) => "dropped_no_room",
+            Self::Dropped(Dropped::Limited) => "dropped_limited",
         }
     }
 
@@ -139,13 +159,16 @@ impl Outcome {
             | Self::Static
             | Self::Truncated
             | Self::NoData
-            | Self::Referral => Rcode::NoError,
+            | Self::Referral
+            | Self::Slipped
+            | Self::CookieOnly => Rcode::NoError,
             Self::NxDomain => Rcode::NxDomain,
             Self::Refused => Rcode::Refused,
             Self::FormErr => Rcode::FormErr,
             Self::NotImp => Rcode::NotImp,
             Self::BadVers => Rcode::BadVers,
             Self::NotAuth => Rcode::NotAuth,
+            Self::BadCookie => Rcode::BadCookie,
             Self::NotReady | Self::NobodyUp | Self::Unsigned => Rcode::ServFail,
             Self::Dropped(_) => return None,
         })

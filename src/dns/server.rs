@@ -1,7 +1,8 @@
 //! What a server says and does of itself, whatever the table: set by config, replaced by a reload.
 //! Layer 7.
 
-use crate::config;
+use super::cookie::Cookies;
+use super::limit::Limits;
 use crate::dnssec::Keyrings;
 
 /// A server's identity and its rules, the same for every zone.
@@ -12,13 +13,10 @@ pub struct Server {
     pub identity: Box<str>,
     /// What `version.bind` says, at most 255 octets; empty: it does not say.
     pub version: Box<str>,
+    /// Secrets of its cookies.
+    pub cookies: Cookies,
+    /// What one network of peers may make it send.
+    pub limits: Limits,
     /// Keys of the zones that are signed.
     pub keyrings: Keyrings,
-}
-
-impl Server {
-    /// What `dns` says of itself, with these keys.
-    pub fn new(dns: &config::Dns, keyrings: Keyrings) -> Self {
-        Self { identity: dns.identity.clone(), version: dns.version.clone(), keyrings }
-    }
 }

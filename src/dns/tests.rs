@@ -67,23 +67,28 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
 ";
 
 /// A world with these appliances down.
-struct Stage {
-    snapshot: Snapshot,
-    server: Server,
-    scratch: Scratch,
-    peer: IpAddr,
-    now: UnixMs,
+pub(super) struct Stage {
+    pub(super) snapshot: Snapshot,
+    pub(super) server: Server,
+    pub(super) scratch: Scratch,
+    pub(super) peer: IpAddr,
+    pub(super) now: UnixMs,
 }
 
 impl Stage {
     /// Compiles [`TABLE`] and [`RECORDS`].
-    fn new(down: &[&str]) -> Self {
+    pub(super) fn new(down: &[&str]) -> Self {
         Self::with(down, Settings::default())
     }
 
     /// The same with other settings.
     fn with(down: &[&str], settings_of_decision: Settings) -> Self {
-        let table = Arc::new(table::read_full(TABLE.as_bytes()).expect("a table").table);
+        Self::of(TABLE, down, settings_of_decision)
+    }
+
+    /// The same of another table.
+    fn of(table: &str, down: &[&str], settings_of_decision: Settings) -> Self {
+        let table = Arc::new(table::read_full(table.as_bytes()).expect("a table").table);
         let place = Location { country: Country::new("NL"), ..Location::UNKNOWN };
         let geography = Geography::from_networks([("6.6.0.0/16".parse().expect("a prefix"), place)]);
         let mut health = Health::default();
@@ -111,7 +116,7 @@ impl Stage {
     }
 
     /// Answers `packet` and returns outcome and bytes.
-    fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
+    pub(super) fn send(&mut self, packet: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
         let mut out = vec![0xee; 65_535];
         let Self { snapshot, server, scratch, peer, now } = self;
         let context = Context { world: snapshot, server, now: *now };
@@ -121,7 +126,7 @@ impl Stage {
     }
 
     /// Asks and prints outcome, flags, scope and records.
-    fn ask(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>) -> String {
+    pub(super) fn ask(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>) -> String {
         let packet = query(7, name, qtype, ecs);
         let (outcome, reply) = self.send(&packet, Transport::Udp);
         assert!(reply.len() <= if ecs.is_some() { 1232 } else { 512 });
@@ -129,13 +134,13 @@ impl Stage {
     }
 
     /// Asks and compares.
-    fn check(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>, expected: &str) {
+    pub(super) fn check(&mut self, name: &str, qtype: Rtype, ecs: Option<&str>, expected: &str) {
         assert_eq!(self.ask(name, qtype, ecs), expected, "{name} {} {ecs:?}", qtype.0);
     }
 }
 
 /// A query of class IN with RD; `ecs` is `address/length`, or empty for an OPT alone.
-fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec<u8> {
+pub(super) fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec<u8> {
     let mut packet = id.to_be_bytes().to_vec();
     packet.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(ecs.is_some())]);
     packet.extend_from_slice(name.parse::<crate::wire::Name>().expect("a name").as_wire());
@@ -160,7 +165,7 @@ fn query(id: u16, name: &str, qtype: Rtype, ecs: Option<&str>) -> Vec<u8> {
 }
 
 /// A reply on one line: outcome, rcode, flags, scope, extended error, records by section.
-fn print(outcome: Outcome, reply: &[u8]) -> String {
+pub(super) fn print(outcome: Outcome, reply: &[u8]) -> String {
     let message = Message::from_octets(reply).expect("a message");
     let mut line = format!("{} {}", outcome.label(), message.header().rcode());
     if message.header().aa() {
@@ -240,6 +245,35 @@ fn ruling9_without_ecs_the_query_id_rotates() {
     let once = stage.send(&query(1, "video.cdn.example", Rtype::A, Some("9.9.9.0/24")), Transport::Udp).1;
     let twice = stage.send(&query(2, "video.cdn.example", Rtype::A, Some("9.9.9.0/24")), Transport::Udp).1;
     assert_eq!(once[2..], twice[2..], "with ECS it does not");
+}
+
+#[test]
+fn a_resolver_that_the_table_knows_is_answered_as_its_clients_are() {
+    let resolvers = [
+        r#"{"resolver":{"prefix":"8.0.0.0/8","clients":["9.9.9.0/24"]}}"#,
+        // The first network has nobody for `near`, the second has.
+        r#"{"resolver":{"prefix":"8.8.8.0/24","clients":["9.9.9.0/24","5.5.1.0/24"]}}"#,
+        r#"{"resolver":{"prefix":"8.8.9.0/24","clients":["5.5.2.0/24"]}}"#,
+    ];
+    let table = format!("{TABLE}{}", resolvers.join("\n"));
+    let mut stage = Stage::of(&table, &[], Settings::default());
+    let near = "near.cdn.example";
+    let (served, unserved) = ("steered NOERROR aa | near 3 A 192.0.2.1", "nodata NOERROR aa ?  3 SOA min30");
+    for (peer, expected) in [
+        ("8.8.8.8", served),
+        ("8.8.9.9", served),
+        ("8.8.7.7", unserved),
+        ("5.5.9.9", served),
+        ("9.9.9.9", unserved),
+        ("2001:db8::1", unserved),
+    ] {
+        stage.peer = peer.parse().expect("an address");
+        stage.check(near, Rtype::A, None, expected);
+        // Who says for whom it asks is believed.
+        stage.check(near, Rtype::A, Some("5.5.1.0/24"), "steered NOERROR aa /16 | near 3 A 192.0.2.1");
+    }
+    stage.peer = "8.8.8.8".parse().expect("an address");
+    stage.check(near, Rtype::A, Some("5.5.1.0/0"), "steered NOERROR aa /0 | near 3 A 192.0.2.1");
 }
 
 #[test]

@@ -1,91 +1,43 @@
 //! A whole address family cut into ranges, each with a location.
 //!
-//! A [`Ranges`] is two arrays: the sorted first addresses of the ranges and their locations. The
-//! first range starts at 0 and the last ends with the family, so every address has a location,
-//! perhaps [`LocationId::UNKNOWN`]. Neighbours differ: equal ones are merged while building.
-//! Layer 2. Knows nothing of files; what a location is stands in [`super`].
+//! The first range starts at the lowest address and the last ends with the family, so every address has
+//! a location, perhaps [`LocationId::UNKNOWN`]. Neighbours differ: equal ones are merged while building.
+//!
+//! City databases have millions of ranges, and only the making of views and the explaining of decisions
+//! read them, so they are packed: in blocks of 64, of which the first address and the place of
+//! the rest are in arrays.
+//!
+//! ```text
+//! block    shift: u8 | location | (step, location) for each further range
+//! step     varint: how far the range begins behind the one before, without `shift` low bits, which no
+//!          step of the block has
+//! location varint: 0 to 6, that of the 2nd to the 8th range before in the block; else its number and 7
+//! ```
+//! A varint is seven bits an octet, low ones first, the highest bit set when more follow. Layer 2. Knows
+//! nothing of files; what a location is stands in [`super`]. The slow twin, plain arrays, is in the tests.
 
 use super::LocationId;
 use crate::columns::{Sink, Source, damaged};
 use crate::prefix::{Bits, Block};
 use std::io::{self, Read, Write};
 
+/// Ranges of a block, except the last block.
+const BLOCK_LEN: usize = 64;
+
+/// Locations of a block that are named by how long ago they came.
+const AGES: usize = 7;
+
 /// Every address of a family and where it is. Immutable.
-///
-/// Memory: 8 octets a range for IPv4; 12 for IPv6 where all ranges begin with a /64, as those of country
-/// databases do, else 20.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranges<B> {
-    /// First addresses, ascending; the first is the lowest address.
-    starts: Starts<B>,
-    /// Locations, as many; neighbours differ.
-    ids: Vec<LocationId>,
-}
-
-/// First addresses, in as few octets as they need.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Starts<B> {
-    /// As they are.
-    Whole(Vec<B>),
-    /// Of IPv6: the upper halves of addresses whose lower halves are 0.
-    Upper(Vec<u64>),
-}
-
-/// The address whose upper half this is.
-fn from_upper<B: Bits>(upper: u64) -> B {
-    B::narrow(u128::from(upper) << 64)
-}
-
-impl<B: Bits> Starts<B> {
-    /// These addresses, halved where that loses nothing.
-    fn of(whole: Vec<B>) -> Self {
-        let fits = B::LEN == 128 && whole.iter().all(|start| start.widen() as u64 == 0);
-        if fits {
-            Self::Upper(whole.iter().map(|start| (start.widen() >> 64) as u64).collect())
-        } else {
-            Self::Whole(whole)
-        }
-    }
-
-    /// How many.
-    fn len(&self) -> usize {
-        match self {
-            Self::Whole(starts) => starts.len(),
-            Self::Upper(starts) => starts.len(),
-        }
-    }
-
-    /// The one at `at`.
-    fn at(&self, at: usize) -> B {
-        match self {
-            Self::Whole(starts) => starts[at],
-            Self::Upper(starts) => from_upper(starts[at]),
-        }
-    }
-
-    /// The one at `at`, if there are so many.
-    fn get(&self, at: usize) -> Option<B> {
-        (at < self.len()).then(|| self.at(at))
-    }
-
-    /// How many of `within` are not above `addr`.
-    fn count_to(&self, within: std::ops::Range<usize>, addr: B) -> usize {
-        match self {
-            Self::Whole(starts) => starts[within].partition_point(|&start| start <= addr),
-            Self::Upper(starts) => {
-                let upper = (addr.widen() >> 64) as u64;
-                starts[within].partition_point(|&start| start <= upper)
-            }
-        }
-    }
-
-    /// Octets on the heap.
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Whole(starts) => starts.capacity() * size_of::<B>(),
-            Self::Upper(starts) => starts.capacity() * 8,
-        }
-    }
+    /// First addresses of blocks, ascending; the first is the lowest address.
+    heads: Vec<B>,
+    /// Where each block begins in `octets`.
+    offsets: Vec<u32>,
+    /// All blocks.
+    octets: Vec<u8>,
+    /// Number of ranges.
+    count: usize,
 }
 
 /// One range of [`Ranges`].
@@ -102,35 +54,163 @@ pub struct Range<B> {
 impl<B: Bits> Default for Ranges<B> {
     /// Nothing is known.
     fn default() -> Self {
-        Self { starts: Starts::of(vec![B::default()]), ids: vec![LocationId::UNKNOWN] }
+        RangesBuilder::default().finish()
     }
 }
 
-/// Ranges by position, for whoever walks them in order.
-impl<B: Bits> Ranges<B> {
-    /// Position of the range around `addr`.
-    pub fn position(&self, addr: B) -> usize {
-        self.position_within(0..self.starts.len(), addr)
+/// Takes a varint off the front of `octets`; `None` when they end before it does or it is too large.
+fn take_varint(octets: &mut &[u8]) -> Option<u128> {
+    let (&first, rest) = octets.split_first()?;
+    *octets = rest;
+    let mut number = u128::from(first & 0x7f);
+    let (mut last, mut shift) = (first, 7);
+    while last >= 0x80 {
+        let (&next, rest) = octets.split_first()?;
+        *octets = rest;
+        let bits = u128::from(next & 0x7f);
+        if shift >= 128 || bits << shift >> shift != bits {
+            return None;
+        }
+        number |= bits << shift;
+        (last, shift) = (next, shift + 7);
+    }
+    Some(number)
+}
+
+/// Adds a varint.
+fn put_varint(mut number: u128, octets: &mut Vec<u8>) {
+    while number >= 0x80 {
+        octets.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    octets.push(number as u8);
+}
+
+/// Reads one block.
+#[derive(Debug, Clone)]
+struct Unpacked<'a, B> {
+    /// What is left of the block, and what comes behind it.
+    octets: &'a [u8],
+    shift: u8,
+    /// The range read last.
+    first: B,
+    /// Locations of the ranges read, by their position in the block modulo 8.
+    ids: [LocationId; AGES + 1],
+    /// Ranges read.
+    read: usize,
+}
+
+impl<'a, B: Bits> Unpacked<'a, B> {
+    /// Begins with the first range; `None` if there is none.
+    fn new(head: B, mut octets: &'a [u8]) -> Option<Self> {
+        let (&shift, rest) = octets.split_first()?;
+        octets = rest;
+        let ids = [LocationId::UNKNOWN; AGES + 1];
+        let mut block = Self { octets, shift, first: head, ids, read: 0 };
+        block.take_id().filter(|_| shift < B::LEN)?;
+        Some(block)
     }
 
-    /// The same for an `addr` that lies in one of the ranges of `within`.
-    // The first start is the lowest address, so at least one start is not above `addr`.
-    pub fn position_within(&self, within: std::ops::Range<usize>, addr: B) -> usize {
-        within.start + self.starts.count_to(within.clone(), addr) - 1
+    /// Reads a location.
+    fn take_id(&mut self) -> Option<()> {
+        let number = take_varint(&mut self.octets)? as usize;
+        self.ids[self.read % (AGES + 1)] = match number.checked_sub(AGES) {
+            Some(id) => LocationId(u32::try_from(id).ok()?),
+            None => self.ids[self.read.checked_sub(number + 2)? % (AGES + 1)],
+        };
+        self.read += 1;
+        Some(())
     }
 
-    /// Lowest address of the range at `position`.
-    pub fn first(&self, position: usize) -> B {
-        self.starts.at(position)
+    /// The range read last.
+    fn here(&self) -> (B, LocationId) {
+        (self.first, self.ids[(self.read - 1) % (AGES + 1)])
     }
 
-    /// Location of the range at `position`.
-    pub fn id(&self, position: usize) -> LocationId {
-        self.ids[position]
+    /// Goes on to the next range; `None` when what is there is none.
+    fn step(&mut self) -> Option<()> {
+        let step = take_varint(&mut self.octets)?;
+        let first = self.first.widen().checked_add(step << self.shift)?;
+        if step == 0 || step << self.shift >> self.shift != step || first > B::MAX.widen() {
+            return None;
+        }
+        self.first = B::narrow(first);
+        self.take_id()
+    }
+}
+
+/// A place in [`Ranges`], for whoever walks them in order.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a, B> {
+    ranges: &'a Ranges<B>,
+    /// Number of the block that holds what comes next, or else what is here.
+    block: usize,
+    /// Read up to what comes next, or else to what is here.
+    unpacked: Unpacked<'a, B>,
+    /// Location of the range here.
+    id: LocationId,
+    /// The next range.
+    next: Option<(B, LocationId)>,
+}
+
+impl<B: Bits> Cursor<'_, B> {
+    /// Where the range here is.
+    pub fn id(&self) -> LocationId {
+        self.id
+    }
+
+    /// Lowest address of the next range, if there is one.
+    pub fn next_first(&self) -> Option<B> {
+        self.next.map(|(first, _)| first)
+    }
+
+    /// Goes on to the next range; where there is none, stays.
+    pub fn advance(&mut self) {
+        let Some((_, id)) = self.next else { return };
+        self.id = id;
+        self.next = self.read();
+    }
+
+    /// Reads one more range.
+    fn read(&mut self) -> Option<(B, LocationId)> {
+        if self.unpacked.read == BLOCK_LEN {
+            self.unpacked = self.ranges.unpacked(self.block + 1)?;
+            self.block += 1;
+        } else if self.block * BLOCK_LEN + self.unpacked.read == self.ranges.count {
+            return None;
+        } else {
+            self.unpacked.step()?;
+        }
+        Some(self.unpacked.here())
     }
 }
 
 impl<B: Bits> Ranges<B> {
+    /// The block of a number, its first range read.
+    fn unpacked(&self, block: usize) -> Option<Unpacked<'_, B>> {
+        let offset = *self.offsets.get(block)? as usize;
+        Unpacked::new(self.heads[block], &self.octets[offset..])
+    }
+
+    /// Number of ranges in a block.
+    fn count_in(&self, block: usize) -> usize {
+        BLOCK_LEN.min(self.count - block * BLOCK_LEN)
+    }
+
+    /// At the range around `addr`. Cost: a binary search, and half a block is read.
+    // The first head is the lowest address, so at least one is not above `addr`.
+    pub fn cursor(&self, addr: B) -> Cursor<'_, B> {
+        let block = self.heads.partition_point(|&head| head <= addr) - 1;
+        let unpacked = self.unpacked(block).expect("whole since it was made or read");
+        let id = unpacked.here().1;
+        let mut cursor = Cursor { ranges: self, block, unpacked, id, next: None };
+        cursor.next = cursor.read();
+        while cursor.next_first().is_some_and(|first| first <= addr) {
+            cursor.advance();
+        }
+        cursor
+    }
+
     /// Flattens `networks`, which may nest: an address gets the location of the longest network
     /// around it, and of two equal networks that of the later one.
     pub fn from_networks(mut networks: Vec<(Block<B>, LocationId)>) -> Self {
@@ -146,16 +226,27 @@ impl<B: Bits> Ranges<B> {
         builder.finish()
     }
 
-    /// Where `addr` is. Cost: a binary search.
+    /// Where `addr` is. Cost: that of a cursor.
     pub fn lookup(&self, addr: B) -> LocationId {
-        self.ids[self.position(addr)]
+        self.range_at(addr).id
     }
 
     /// The range around `addr`.
     pub fn range_at(&self, addr: B) -> Range<B> {
-        let index = self.position(addr);
-        let after = self.starts.get(index + 1).and_then(Bits::prev);
-        Range { first: self.starts.at(index), last: after.unwrap_or(B::MAX), id: self.ids[index] }
+        let block = self.heads.partition_point(|&head| head <= addr) - 1;
+        let mut unpacked = self.unpacked(block).expect("whole since it was made or read");
+        let (mut first, mut id) = unpacked.here();
+        let mut after = self.heads.get(block + 1).copied();
+        for _ in 1..self.count_in(block) {
+            unpacked.step().expect("whole since it was made or read");
+            let (next, next_id) = unpacked.here();
+            if next > addr {
+                after = Some(next);
+                break;
+            }
+            (first, id) = (next, next_id);
+        }
+        Range { first, last: after.and_then(Bits::prev).unwrap_or(B::MAX), id }
     }
 
     /// The largest aligned block around `addr` that lies inside its range: what a database would
@@ -168,72 +259,81 @@ impl<B: Bits> Ranges<B> {
     }
 
     /// All ranges in address order, as first address and location.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (B, LocationId)> + '_ {
-        (0..self.count()).map(|at| (self.starts.at(at), self.ids[at]))
+    pub fn iter(&self) -> impl Iterator<Item = (B, LocationId)> + '_ {
+        let mut cursor = self.cursor(B::default());
+        let first = (B::default(), cursor.id);
+        let rest = std::iter::from_fn(move || {
+            let next = cursor.next;
+            cursor.advance();
+            next
+        });
+        std::iter::once(first).chain(rest.fuse())
     }
 
     /// Number of ranges, at least 1.
     pub fn count(&self) -> usize {
-        self.starts.len()
+        self.count
     }
 
     /// Whether nothing is known of any address.
     pub fn is_unknown(&self) -> bool {
-        self.ids == [LocationId::UNKNOWN]
+        self.count == 1 && self.lookup(B::default()) == LocationId::UNKNOWN
     }
 
-    /// The locations in address order, to be renamed one to one.
-    pub(super) fn ids_mut(&mut self) -> &mut [LocationId] {
-        &mut self.ids
+    /// The same ranges with other names for locations, different ones for different ones.
+    pub(super) fn renamed(&self, mut name: impl FnMut(LocationId) -> LocationId) -> Self {
+        let mut builder = RangesBuilder::default();
+        self.iter().for_each(|(first, id)| builder.start(first, name(id)));
+        builder.finish()
     }
 
     /// Octets on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.starts.heap_bytes() + self.ids.capacity() * size_of::<LocationId>()
+        self.heads.capacity() * size_of::<B>() + self.offsets.capacity() * 4 + self.octets.capacity()
     }
 
     /// Writes all.
     pub(super) fn write(&self, out: &mut Sink<impl Write>) -> io::Result<()> {
-        let ids: Vec<u32> = self.ids.iter().map(|id| id.0).collect();
-        out.array(&ids)?;
-        match &self.starts {
-            Starts::Upper(starts) => {
-                out.number(1u8)?;
-                out.numbers(starts)
-            }
-            Starts::Whole(starts) if B::LEN == 32 => {
-                out.number(0u8)?;
-                out.numbers(&starts.iter().map(|start| start.widen() as u32).collect::<Vec<_>>())
-            }
-            Starts::Whole(starts) => {
-                out.number(0u8)?;
-                out.numbers(&starts.iter().map(|start| start.widen()).collect::<Vec<_>>())
-            }
-        }
+        out.number(self.count as u64)?;
+        out.array(&self.heads.iter().map(|head| head.widen()).collect::<Vec<_>>())?;
+        out.numbers(&self.offsets)?;
+        out.array(&self.octets)
     }
 
     /// Reads what [`Ranges::write`] wrote, checked, of a geography with `locations`.
     pub(super) fn read(from: &mut Source<impl Read>, locations: usize) -> io::Result<Self> {
-        let ids: Vec<LocationId> = from.array::<u32>()?.into_iter().map(LocationId).collect();
-        let count = ids.len() as u64;
-        let starts = match from.number::<u8>()? {
-            1 if B::LEN == 128 => Starts::Upper(from.numbers(count)?),
-            0 if B::LEN == 32 => {
-                let starts = from.numbers::<u32>(count)?.into_iter();
-                Starts::Whole(starts.map(|start| B::narrow(u128::from(start))).collect())
+        let count = usize::try_from(from.number::<u64>()?).map_err(|_| damaged("ranges without end"))?;
+        let heads: Vec<u128> = from.array()?;
+        let offsets: Vec<u32> = from.numbers(heads.len() as u64)?;
+        let octets: Vec<u8> = from.array()?;
+        let are_heads = heads.iter().all(|&head| head <= B::MAX.widen())
+            && heads.first() == Some(&0)
+            && heads.is_sorted_by(|a, b| a < b)
+            && heads.len() == count.div_ceil(BLOCK_LEN);
+        let ranges = Self { heads: heads.into_iter().map(B::narrow).collect(), offsets, octets, count };
+        if are_heads && ranges.is_whole(locations) {
+            Ok(ranges)
+        } else {
+            Err(damaged("ranges that are none"))
+        }
+    }
+
+    /// Whether every range can be read, they are in order, neighbours differ, and their locations are
+    /// some of so many.
+    fn is_whole(&self, locations: usize) -> bool {
+        let mut before: Option<LocationId> = None;
+        let mut is_next = |id: LocationId| before.replace(id) != Some(id) && id.index() < locations;
+        let mut end = 0;
+        (0..self.heads.len()).all(|at| {
+            if self.offsets[at] as usize != end || end >= self.octets.len() {
+                return false;
             }
-            0 => Starts::Whole(from.numbers::<u128>(count)?.into_iter().map(B::narrow).collect()),
-            _ => return Err(damaged("ranges of no known kind")),
-        };
-        let is_sorted = match &starts {
-            Starts::Whole(starts) => starts.is_sorted_by(|a, b| a < b),
-            Starts::Upper(starts) => starts.is_sorted_by(|a, b| a < b),
-        };
-        let is_sound = starts.get(0) == Some(B::default())
-            && is_sorted
-            && ids.is_sorted_by(|a, b| a != b)
-            && ids.iter().all(|id| id.index() < locations);
-        if is_sound { Ok(Self { starts, ids }) } else { Err(damaged("ranges that are none")) }
+            let Some(mut block) = self.unpacked(at) else { return false };
+            let is_sound = is_next(block.here().1)
+                && (1..self.count_in(at)).all(|_| block.step().is_some() && is_next(block.here().1));
+            end = self.octets.len() - block.octets.len();
+            is_sound && self.heads.get(at + 1).is_none_or(|&next| block.first < next)
+        }) && end == self.octets.len()
     }
 
     /// Combines two cuttings of the family: each address gets `combine(own location, other's)`.
@@ -245,17 +345,19 @@ impl<B: Bits> Ranges<B> {
         mut combine: impl FnMut(LocationId, LocationId) -> LocationId,
     ) -> Self {
         let mut builder = RangesBuilder::default();
-        let (mut left, mut right) = (0, 0);
+        let (mut left, mut right) = (self.cursor(B::default()), other.cursor(B::default()));
+        let mut start = B::default();
         loop {
-            let start = self.starts.at(left).max(other.starts.at(right));
-            builder.start(start, combine(self.ids[left], other.ids[right]));
-            match (self.starts.get(left + 1), other.starts.get(right + 1)) {
-                (None, None) => return builder.finish(),
-                (Some(a), Some(b)) if a == b => (left, right) = (left + 1, right + 1),
-                (Some(a), Some(b)) if a > b => right += 1,
-                (None, Some(_)) => right += 1,
-                (Some(_), _) => left += 1,
+            builder.start(start, combine(left.id, right.id));
+            let nexts = [left.next_first(), right.next_first()];
+            let Some(next) = nexts.into_iter().flatten().min() else { return builder.finish() };
+            if nexts[0] == Some(next) {
+                left.advance();
             }
+            if nexts[1] == Some(next) {
+                right.advance();
+            }
+            start = next;
         }
     }
 }
@@ -276,16 +378,17 @@ fn close_before<B: Bits>(open: &mut Vec<(B, LocationId)>, first: Option<B>, buil
 /// Makes [`Ranges`] from left to right.
 #[derive(Debug)]
 pub struct RangesBuilder<B> {
-    /// First addresses of what is made so far; the last range is open.
-    starts: Vec<B>,
-    /// Its locations.
-    ids: Vec<LocationId>,
+    /// What is packed so far.
+    packed: Ranges<B>,
+    /// The ranges after that, at least one; the last is open.
+    rest: Vec<(B, LocationId)>,
 }
 
 impl<B: Bits> Default for RangesBuilder<B> {
     /// Nothing known yet.
     fn default() -> Self {
-        Self { starts: vec![B::default()], ids: vec![LocationId::UNKNOWN] }
+        let packed = Ranges { heads: Vec::new(), offsets: Vec::new(), octets: Vec::new(), count: 0 };
+        Self { packed, rest: vec![(B::default(), LocationId::UNKNOWN)] }
     }
 }
 
@@ -295,15 +398,18 @@ impl<B: Bits> RangesBuilder<B> {
     /// # Panics
     /// In debug builds when `first` lies before an earlier one.
     pub fn start(&mut self, first: B, id: LocationId) {
-        let Self { starts, ids } = self;
-        debug_assert!(starts.last().is_some_and(|&last| last <= first), "ranges are made in order");
-        if starts.last() == Some(&first) {
-            starts.pop();
-            ids.pop();
+        let Self { packed, rest } = self;
+        debug_assert!(rest.last().is_some_and(|last| last.0 <= first), "ranges are made in order");
+        if rest.last().is_some_and(|last| last.0 == first) {
+            rest.pop();
         }
-        if ids.last() != Some(&id) {
-            starts.push(first);
-            ids.push(id);
+        if rest.last().is_none_or(|last| last.1 != id) {
+            rest.push((first, id));
+        }
+        // Of the two that stay the last may still go, and the other says whether its successor differs.
+        if rest.len() == BLOCK_LEN + 2 {
+            packed.pack(&rest[..BLOCK_LEN]);
+            rest.drain(..BLOCK_LEN);
         }
     }
 
@@ -316,10 +422,34 @@ impl<B: Bits> RangesBuilder<B> {
     }
 
     /// The ranges, cut to size.
-    pub fn finish(mut self) -> Ranges<B> {
-        self.starts.shrink_to_fit();
-        self.ids.shrink_to_fit();
-        Ranges { starts: Starts::of(self.starts), ids: self.ids }
+    pub fn finish(self) -> Ranges<B> {
+        let Self { mut packed, rest } = self;
+        rest.chunks(BLOCK_LEN).for_each(|block| packed.pack(block));
+        packed.heads.shrink_to_fit();
+        packed.offsets.shrink_to_fit();
+        packed.octets.shrink_to_fit();
+        packed
+    }
+}
+
+impl<B: Bits> Ranges<B> {
+    /// Adds a block; only the last has fewer than [`BLOCK_LEN`].
+    fn pack(&mut self, block: &[(B, LocationId)]) {
+        let steps = || block.windows(2).map(|pair| pair[1].0.widen() - pair[0].0.widen());
+        let shift = steps().map(u128::trailing_zeros).min().unwrap_or(0);
+        self.heads.push(block[0].0);
+        self.offsets
+            .push(u32::try_from(self.octets.len()).expect("a search tree has fewer than 2^29 leaves"));
+        self.octets.push(shift as u8);
+        let mut steps = steps();
+        for (at, &(_, id)) in block.iter().enumerate() {
+            if at > 0 {
+                put_varint(steps.next().unwrap_or_default() >> shift, &mut self.octets);
+            }
+            let age = (2..AGES + 2).find(|&age| age <= at && block[at - age].1 == id);
+            put_varint(age.map_or_else(|| id.index() + AGES, |age| age - 2) as u128, &mut self.octets);
+        }
+        self.count += block.len();
     }
 }
 
@@ -389,9 +519,7 @@ mod tests {
             let (first, second) = (draw(), draw());
             let (a, b) = (Ranges::from_networks(first.clone()), Ranges::from_networks(second.clone()));
             let both = a.zip_with(&b, |x, y| LocationId(x.0 * 10 + y.0));
-            assert!(
-                both.ids.windows(2).all(|w| w[0] != w[1]) && both.iter().is_sorted_by_key(|range| range.0)
-            );
+            assert!(both.iter().is_sorted_by(|a, b| a.0 < b.0 && a.1 != b.1));
             for octet in 0..256u32 {
                 let addr = (octet << 24) | 0x00ff_00ff;
                 let scan = |list: &[(Block<u32>, LocationId)]| {
@@ -403,5 +531,83 @@ mod tests {
                 assert_eq!(both.lookup(addr), LocationId(x.0 * 10 + y.0));
             }
         }
+    }
+
+    /// Octets of `ranges`, for the next start.
+    fn written<B: Bits>(ranges: &Ranges<B>) -> Vec<u8> {
+        let mut sink = Sink::new(Vec::new());
+        ranges.write(&mut sink).expect("a vector takes everything");
+        sink.finish().expect("a vector takes everything")
+    }
+
+    /// Checks `ranges` against the plain arrays of the same cutting.
+    fn check_packed<B: Bits>(plain: &[(B, LocationId)]) {
+        let mut builder = RangesBuilder::default();
+        plain.iter().for_each(|&(first, id)| builder.start(first, id));
+        let ranges = builder.finish();
+        assert!(ranges.iter().eq(plain.iter().copied()), "{} ranges", plain.len());
+        assert_eq!(ranges.count(), plain.len());
+        for (at, &(first, id)) in plain.iter().enumerate() {
+            let next = plain.get(at + 1).map(|next| next.0);
+            let last = next.and_then(Bits::prev).unwrap_or(B::MAX);
+            for addr in [first, last] {
+                assert_eq!(ranges.range_at(addr), Range { first, last, id });
+                let cursor = ranges.cursor(addr);
+                assert_eq!((cursor.id(), cursor.next_first()), (id, next));
+            }
+        }
+        let octets = written(&ranges);
+        let mut from = Source::new(&octets[..], octets.len() as u64).expect("long enough");
+        let locations = 1 + plain.iter().map(|range| range.1.index()).max().unwrap_or(0);
+        assert_eq!(Ranges::read(&mut from, locations).expect("just written"), ranges);
+        let mut from = Source::new(&octets[..], octets.len() as u64).expect("long enough");
+        assert!(Ranges::<B>::read(&mut from, locations - 1).is_err(), "a location too many");
+        // Whatever else is written there, reading it ends in ranges that can be walked, or in an error.
+        for at in (0..octets.len() - 4).step_by(1 + octets.len() / 300) {
+            let mut bad = octets.clone();
+            bad[at] ^= 0x41;
+            let mut from = Source::new(&bad[..], bad.len() as u64).expect("long enough");
+            if let Ok(ranges) = Ranges::<B>::read(&mut from, locations) {
+                assert_eq!(ranges.iter().count(), ranges.count());
+                assert!(ranges.iter().is_sorted_by(|a, b| a.0 < b.0 && a.1 != b.1));
+            }
+        }
+    }
+
+    #[test]
+    fn packed_ranges_are_the_plain_ones() {
+        let mut state = 3u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for round in 0..300 {
+            let count = [1, 2, 63, 64, 65, 66, 67, 128, 129, 130, 500][round % 11];
+            let (few, low) = (2 + next(12) * next(40_000), next(121) as u32);
+            let mut plain = vec![(0u128, LocationId(next(few) as u32))];
+            while plain.len() < count {
+                let (first, id) = plain[plain.len() - 1];
+                let spread = next(5) * next(40);
+                let step = u128::from(1 + next(1 << spread.min(31))) << low.min(120 - spread as u32 % 100);
+                let new = LocationId(next(few) as u32);
+                match first.checked_add(step) {
+                    Some(next) if new != id => plain.push((next, new)),
+                    None => break,
+                    _ => {}
+                }
+            }
+            check_packed(&plain);
+            let narrow = plain.iter().map(|&(first, id)| ((first >> low) as u32, id));
+            let mut narrow: Vec<_> = narrow.collect();
+            narrow.dedup_by_key(|range| range.0);
+            narrow.dedup_by_key(|range| range.1);
+            if narrow.is_sorted_by(|a, b| a.0 < b.0) {
+                check_packed(&narrow);
+            }
+        }
+        let mut ends = vec![(0, LocationId(0)), (1, LocationId(1)), (u128::MAX, LocationId(0))];
+        check_packed(&ends);
+        ends[1].0 = 1 << 127;
+        check_packed(&ends);
     }
 }

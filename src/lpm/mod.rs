@@ -118,16 +118,20 @@ pub struct Lpm<B> {
 }
 
 impl<B: Bits> Lpm<B> {
-    /// Makes the table of `segments`, which cover the space from the lowest address up.
+    /// Makes the table of `segments`, which cover the space from the lowest address up. Those that it is
+    /// given to keep are freed as soon as it needs them no more.
     ///
     /// Cost: linear in segments.
     ///
     /// # Panics
     /// When `segments` are not in order or do not begin at the lowest address, or a value needs more
     /// than [`VALUE_BITS`] bits.
-    pub fn build(segments: &[Segment<B>]) -> Self {
-        assert!(segments.windows(2).all(|pair| pair[0].first < pair[1].first), "segments are in order");
-        Self { trie: Trie::build(&scopes::cuts_of(Block::all(), segments)) }
+    pub fn build(segments: impl AsRef<[Segment<B>]>) -> Self {
+        let all = segments.as_ref();
+        assert!(all.windows(2).all(|pair| pair[0].first < pair[1].first), "segments are in order");
+        let cuts = scopes::cuts_of(Block::all(), all);
+        drop(segments);
+        Self { trie: Trie::build(&cuts) }
     }
 
     /// Finds the value of `addr` and how widely it holds.

@@ -31,14 +31,15 @@ struct Run {
     end: usize,
 }
 
-/// Calls `found` for each maximal run that has an identity, in order. Runs share only areas of
-/// [`Summary::Any`]; an area of [`Summary::Many`] is in none.
-fn runs(areas: &[Summary], mut found: impl FnMut(u32, Run)) {
+/// Calls `found` for each maximal run of `count` areas that has an identity, in order. Runs share only
+/// areas of [`Summary::Any`]; an area of [`Summary::Many`] is in none.
+fn runs(count: usize, area: impl Fn(usize) -> Summary, mut found: impl FnMut(u32, Run)) {
     let mut at = 0;
     // First area after the last that disagrees with what comes next.
     let mut start = 0;
-    while at < areas.len() {
-        match areas[at] {
+    while at < count {
+        let here = area(at);
+        match here {
             Summary::Any => at += 1,
             Summary::Many => {
                 at += 1;
@@ -47,9 +48,9 @@ fn runs(areas: &[Summary], mut found: impl FnMut(u32, Run)) {
             Summary::One(id) => {
                 let mut end = at;
                 let mut after_last = at;
-                while end < areas.len() && (areas[end] == Summary::Any || areas[end] == areas[at]) {
+                while end < count && (area(end) == Summary::Any || area(end) == here) {
                     end += 1;
-                    if areas[end - 1] != Summary::Any {
+                    if area(end - 1) != Summary::Any {
                         after_last = end;
                     }
                 }
@@ -78,11 +79,11 @@ fn aligned_blocks<B: Bits>(first: B, last: B, mut emit: impl FnMut(Block<B>)) {
 
 /// Cuts the segments of a block into entries `(first, value, scope)`.
 fn split<B: Bits>(block: Block<B>, segments: &[Segment<B>], mut emit: impl FnMut(B, u32, u8)) {
-    let areas: Vec<Summary> = segments.iter().map(|s| Summary::of(s.identity)).collect();
+    let area = |at: usize| Summary::of(segments[at].identity);
     let last_of =
         |at: usize| segments.get(at + 1).and_then(|next| next.first.prev()).unwrap_or_else(|| block.last());
     let mut done = 0;
-    runs(&areas, |_, run| {
+    runs(segments.len(), area, |_, run| {
         let mut at = done;
         let pass_any = |at: &mut usize, emit: &mut dyn FnMut(B, u32, u8)| {
             while *at < run.end {

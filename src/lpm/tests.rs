@@ -141,7 +141,7 @@ fn scope_is_not_the_matching_prefix() {
     let is = |first, value| Segment { first, value, identity: Identity::Is(value) };
     let segments =
         [is(0u32, 0), is(0x0a00_0000, 1), is(0x0a01_0000, 2), is(0x0a02_0000, 1), is(0x0b00_0000, 0)];
-    let lpm = Lpm::build(&segments);
+    let lpm = Lpm::build(segments);
     assert_eq!(lpm.lookup(0x0a02_0304), Hit { value: 1, scope_len: 15 });
     assert_eq!(lpm.lookup(0x0a01_0304), Hit { value: 2, scope_len: 16 });
     assert_eq!(lpm.lookup(0xc000_0000), Hit { value: 0, scope_len: 1 });

@@ -53,8 +53,9 @@ pub(super) struct Cut<B> {
     pub(super) leaf: u32,
 }
 
-/// 64 slots.
+/// 64 slots, in 12 octets: there are a million of them where GeoIP knows cities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(4))]
 struct Word {
     /// Where runs of equal slots start.
     starts: u64,

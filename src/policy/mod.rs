@@ -33,6 +33,11 @@ pub fn rank(candidate: &Candidate, class: Class, distance: Option<Km>) -> Rank {
     )
 }
 
+/// Whether only distance and name tell the two apart.
+pub fn is_tie_but_for_distance(a: &Rank, b: &Rank) -> bool {
+    (a.0, a.1, a.2, a.3, a.4) == (b.0, b.1, b.2, b.3, b.4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -235,6 +235,22 @@ impl Prefix {
         }
     }
 
+    /// The block of `len` bits, at most the family's, around `addr`.
+    pub fn around(addr: IpAddr, len: u8) -> Self {
+        match addr {
+            IpAddr::V4(addr) => Self::V4(Block::around(u32::from(addr), len)),
+            IpAddr::V6(addr) => Self::V6(Block::around(u128::from(addr), len)),
+        }
+    }
+
+    /// The lowest address.
+    pub fn first(self) -> IpAddr {
+        match self {
+            Self::V4(block) => Ipv4Addr::from(block.first()).into(),
+            Self::V6(block) => Ipv6Addr::from(block.first()).into(),
+        }
+    }
+
     /// The block of `network`, its host bits cleared.
     pub fn masked(network: IpNetwork) -> Self {
         match network {

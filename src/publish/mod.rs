@@ -19,11 +19,13 @@
 
 pub mod cache;
 mod kept;
+mod pushed;
 mod refusal;
 mod report;
 mod status;
 pub mod store;
 
+pub use pushed::{Form, Pushed};
 pub use refusal::Refusal;
 pub use report::{DiffReport, PushReport, TableCounts};
 pub use status::{Status, Told};
@@ -35,16 +37,15 @@ use crate::snapshot::{
     AnswerTallies, Compiled, Compiler, Dirty, LISTS_MAX, Moved, Settings, Snapshot, moved,
 };
 use crate::table::journal::Record;
-use crate::table::{self, Delta, DeltaError, DeltaRoutes, GuardHit, Header, Limits, Read, Table, TableDiff};
+use crate::table::{self, Delta, DeltaError, DeltaRoutes, GuardHit, Limits, Table, TableDiff};
 use crate::units::{Epoch, UnixMs};
 use crate::zone::Zones;
 use arc_swap::{ArcSwap, Guard};
-use std::borrow::Cow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::{Kept, Recovered, Store};
 
 /// Pushes that wait for the one being made; one more is told to come back.
@@ -59,15 +60,6 @@ pub struct PushOptions {
     pub force: bool,
     /// The highest epoch ever accepted: let any epoch follow (ruling 18).
     pub reset_epoch: Option<Epoch>,
-}
-
-/// A full table as it came, decompressed.
-#[derive(Debug, Clone)]
-pub enum Body<'a> {
-    /// NDJSON.
-    Lines(Cow<'a, [u8]>),
-    /// The artefact.
-    Artefact(Cow<'a, [u8]>),
 }
 
 /// What config says about publishing.
@@ -206,16 +198,14 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
-    pub fn put(&self, body: Body<'_>, options: PushOptions, now: UnixMs) -> Result<PushReport, Refusal> {
+    pub fn put(&self, pushed: Pushed, options: PushOptions, now: UnixMs) -> Result<PushReport, Refusal> {
+        let Pushed { header, read, parse_ms } = pushed;
         let mut writer = self.begin()?;
         let world = self.load_full();
-        let start = Instant::now();
-        let header = header_of(&body)?;
+        let header = header?;
         let is_again = self.check_epoch(&writer, &world, header.epoch, options)?;
-        let read = aside(|| read(&body))?;
-        // It is as large as what is made of it, and not needed while that is made.
-        drop(body);
-        let remarks = Remarks::of(&read.warnings, &read.ignored, start);
+        let read = read?;
+        let remarks = Remarks::of(&read.warnings, &read.ignored, parse_ms);
         if is_again {
             // The same epoch: fine if it is the same table, else somebody reused a number.
             if read.table.digest() != world.table().digest() {
@@ -267,7 +257,7 @@ impl Publisher {
                 DeltaError::WrongBase { base, .. } => wrong_base(&writer, &world, base),
                 DeltaError::Problems(problems) => Refusal::Invalid(problems),
             })?;
-        let remarks = Remarks::of(&read.warnings, &read.ignored, start);
+        let remarks = Remarks::of(&read.warnings, &read.ignored, ms_of(start.elapsed()));
         let candidate = build_delta(&mut writer, &world, Arc::new(read.table), routes, options.dry_run);
         let done = self.finish(&mut writer, &world, candidate, remarks, options, now, |store, table| {
             // A delta is above all epochs accepted before, so the highest needs no record of its own.
@@ -296,7 +286,7 @@ impl Publisher {
         }
         let start = Instant::now();
         let kept = writer.store.load(epoch).map_err(storage)?.ok_or(Refusal::NotKept { epoch })?;
-        let remarks = Remarks::of(&[], &[], start);
+        let remarks = Remarks::of(&[], &[], ms_of(start.elapsed()));
         let geography = Arc::clone(world.compiled().geography());
         let candidate = build_full(&writer.rules, &world, Arc::new(kept), geography);
         let highest = writer.highest_epoch;
@@ -555,7 +545,7 @@ impl Publisher {
         }
         let start = Instant::now();
         writer.highest_epoch = persist(&mut writer.store, &table).map_err(storage)?;
-        report.persist_ms = ms_since(start);
+        report.persist_ms = ms_of(start.elapsed());
         if let Some(compiler) = compiler {
             writer.compiler = compiler;
         }
@@ -640,10 +630,10 @@ impl std::ops::DerefMut for Turn<'_> {
 }
 
 impl Remarks {
-    /// Notes what reading brought, and that it took from `start` until now.
-    fn of(warnings: &[Problem], ignored: &[table::Ignored], start: Instant) -> Self {
+    /// Notes what reading brought, and how long it took.
+    fn of(warnings: &[Problem], ignored: &[table::Ignored], parse_ms: u64) -> Self {
         let ignored = ignored.iter().map(|key| format!("line {}: {}", key.line, key.key)).collect();
-        Self { warnings: warnings.to_vec(), ignored, parse_ms: ms_since(start) }
+        Self { warnings: warnings.to_vec(), ignored, parse_ms }
     }
 }
 
@@ -661,46 +651,6 @@ fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         work()
     };
     thread::scope(|scope| scope.spawn(polite).join()).unwrap_or_else(|panic| resume_unwind(panic))
-}
-
-/// The first line of a body.
-fn header_of(body: &Body<'_>) -> Result<Header, Refusal> {
-    match body {
-        Body::Lines(lines) => {
-            let header = table::read_header(lines).map_err(Refusal::Invalid)?;
-            match header.base {
-                None => Ok(header),
-                Some(_) => Err(Refusal::Invalid(vec![Problem::at(
-                    1,
-                    "delta",
-                    "a delta",
-                    "a first line with \"table\"; deltas are patched",
-                )])),
-            }
-        }
-        Body::Artefact(bytes) => table::artefact::read_epoch(bytes)
-            .map(|epoch| Header { epoch, base: None, source: None })
-            .map_err(artefact_problem),
-    }
-}
-
-/// Reads a body whole.
-fn read(body: &Body<'_>) -> Result<Read, Refusal> {
-    match body {
-        Body::Lines(lines) => table::read_full(lines).map_err(Refusal::Invalid),
-        Body::Artefact(bytes) => {
-            let table = table::artefact::read(bytes).map_err(artefact_problem)?;
-            Ok(Read { table, warnings: Vec::new(), ignored: Vec::new() })
-        }
-    }
-}
-
-/// Why an artefact cannot be used, as a problem of the whole body.
-fn artefact_problem(error: table::artefact::ArtefactError) -> Refusal {
-    match error {
-        table::artefact::ArtefactError::Fleet(problems) => Refusal::Invalid(problems),
-        error => Refusal::Invalid(vec![Problem::at(0, "artefact", error, "a whole table artefact")]),
-    }
 }
 
 /// Builds a table from nothing, beside what is served.
@@ -743,7 +693,7 @@ impl Candidate {
         dirty: Dirty,
         start: Instant,
     ) -> Self {
-        let compile_ms = ms_since(start);
+        let compile_ms = ms_of(start.elapsed());
         let moved =
             if world.is_ready() { moved(world.compiled(), &compiled, dirty) } else { Moved::default() };
         Self { compiled, compiler, diff, moved, compile_ms }
@@ -809,8 +759,9 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest.as_ref().try_into().expect("SHA-256 has 32 octets")
 }
 
-fn ms_since(start: Instant) -> u64 {
-    start.elapsed().as_millis() as u64
+/// Whole milliseconds.
+fn ms_of(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 #[cfg(test)]

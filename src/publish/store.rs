@@ -97,7 +97,7 @@ impl Folding {
     /// When it cannot be written.
     pub fn write(&self, table: &Table) -> io::Result<()> {
         let mut file = File::create(self.path())?;
-        file.write_all(&artefact::write(table))?;
+        artefact::write_to(table, &mut file)?;
         file.sync_all()
     }
 }
@@ -275,20 +275,20 @@ impl Store {
     pub fn save_full(&mut self, table: &Table, before: Option<&Record>) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let number = self.series.last().map_or(1, |last| last.number + 1);
-        let bytes = artefact::write(table);
         let head = before.map(journal::append).unwrap_or_default();
-        write_durably(&self.path(number, "journal"), &head)?;
-        write_durably(&self.path(number, "table"), &bytes)?;
+        write_durably(&self.path(number, "journal"), |file| file.write_all(&head))?;
+        let path = self.path(number, "table");
+        let state = write_durably(&path, |file| artefact::write_to(table, file))?;
         sync_dir(dir)?;
         let journal = OpenOptions::new().append(true).open(self.path(number, "journal"))?;
         self.journal = Some(journal);
         self.series.push(Series {
             number,
             epoch: table.epoch(),
-            artefact_bytes: bytes.len() as u64,
-            written_at_ms: modified_ms(&self.path(number, "table")),
+            artefact_bytes: fs::metadata(&path)?.len(),
+            written_at_ms: modified_ms(&path),
             deltas: Vec::new(),
-            state: artefact::digest_of(&bytes),
+            state,
         });
         self.forget_old();
         Ok(())
@@ -370,7 +370,7 @@ impl Store {
         }
         let deltas = last.deltas[taken..].to_vec();
         let path = self.path(number, "table");
-        write_durably(&self.path(number, "journal"), &rest)?;
+        write_durably(&self.path(number, "journal"), |file| file.write_all(&rest))?;
         let journal = OpenOptions::new().append(true).open(self.path(number, "journal"))?;
         fs::rename(folding.path(), &path)?;
         sync_dir(&folding.dir)?;
@@ -437,7 +437,7 @@ impl Store {
     /// When it cannot be written.
     pub fn save_health(&self, bytes: &[u8]) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        write_durably(&dir.join(HEALTH_FILE), bytes)?;
+        write_durably(&dir.join(HEALTH_FILE), |file| file.write_all(bytes))?;
         sync_dir(dir)
     }
 
@@ -478,15 +478,16 @@ fn end_of(path: &Path) -> io::Result<Key> {
     Ok(digest)
 }
 
-/// Writes a file so that it is there whole or not at all, also after a power cut.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Has `write` fill a file so that it is there whole or not at all, also after a power cut.
+fn write_durably<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = PathBuf::from(name);
     let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
+    let written = write(&mut file)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary, path)?;
+    Ok(written)
 }
 
 /// Makes renames in `dir` durable.

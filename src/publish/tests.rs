@@ -51,7 +51,7 @@ fn cluster(publisher: &Publisher, client: &str) -> String {
 }
 
 fn put(publisher: &Publisher, text: &str, options: PushOptions) -> Result<PushReport, Refusal> {
-    publisher.put(Body::Lines(text.as_bytes().into()), options, UnixMs(5))
+    publisher.put(Pushed::text(text.as_bytes()), options, UnixMs(5))
 }
 
 const PLAIN: PushOptions = PushOptions { dry_run: false, force: false, reset_epoch: None };
@@ -306,7 +306,7 @@ fn invalid_bodies_change_nothing_and_name_every_line() {
         }
         other => panic!("{other:?}"),
     }
-    let torn = publisher.put(Body::Artefact(b"STEERDTB nonsense"[..].into()), FORCE, UnixMs(5));
+    let torn = publisher.put(Pushed::artefact(b"STEERDTB nonsense"), FORCE, UnixMs(5));
     assert!(matches!(torn, Err(Refusal::Invalid(_))), "{torn:?}");
     assert!(matches!(put(&publisher, &delta(1, 2, "1.0.0.0/8", "a"), FORCE), Err(Refusal::Invalid(_))));
     let full = publisher.patch(lines(2, "").as_bytes(), FORCE, UnixMs(5));

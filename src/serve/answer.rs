@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 pub enum Mishap {
     /// *Instead:* it was longer than any query.
     Oversized,
-    /// *Instead:* it came from port 0.
+    /// *Instead:* it came from port 0, or from a port that answers anything.
     NoPeer,
     /// *Instead:* the kernel did not say which address it was sent to.
     NoDestination,

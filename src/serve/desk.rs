@@ -5,14 +5,16 @@
 
 use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
+use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::ServiceId;
 use crate::http::{self, Head, HttpOutcome, Reply};
-use crate::metrics::{HistogramWriter, Unlabelled, Writer};
+use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet, Signed};
 use crate::serve::run::now;
+use crate::serve::tap::{Tap, Taps};
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Match};
 use crate::units::UnixMs;
@@ -21,7 +23,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What all threads share.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub struct Desks {
     pub server: Arc<ArcSwap<dns::Server>>,
     /// What config says about redirects; replaced by a reload.
     pub redirects: Arc<ArcSwap<http::Settings>>,
+    /// Where packets are told of, if they are.
+    pub taps: Option<Taps>,
     /// Counters.
     pub meters: Arc<Meters>,
     /// Numbers given to threads, so that each counts answers in a row of its own.
@@ -63,6 +67,7 @@ impl DecisionCounter {
 pub struct DnsDesk {
     publisher: Arc<Publisher>,
     server: Arc<ArcSwap<dns::Server>>,
+    tap: Option<Tap>,
     scratch: dns::Scratch,
     udp: Writer<Packet>,
     stream: Writer<Packet>,
@@ -90,6 +95,7 @@ impl MakeAnswer for Desks {
         DnsDesk {
             publisher: Arc::clone(&self.publisher),
             server: Arc::clone(&self.server),
+            tap: self.taps.as_ref().map(Taps::tap),
             scratch: dns::Scratch::new(),
             udp: meters.udp.writer(),
             stream: meters.stream.writer(),
@@ -128,6 +134,45 @@ impl Batch {
     }
 }
 
+/// Tells `tap` of a packet, with the decision made for it as JSON in the extra field.
+#[cold]
+fn tell(
+    tap: &Tap,
+    batch: &Batch,
+    peer: SocketAddr,
+    transport: Transport,
+    query: &[u8],
+    reply: &[u8],
+    decided: Option<(ServiceId, Choice)>,
+) {
+    let fleet = batch.world.fleet();
+    let extra = decided.map(|(service, choice)| {
+        let cluster = choice.cluster().map(|id| &*fleet.cluster(id).name);
+        let told = serde_json::json!({
+            "service": fleet.service(service).name,
+            "match": choice.matched().name(),
+            "cluster": cluster,
+            "scope_len": choice.scope_len,
+            "generation": batch.world.generation(),
+        });
+        told.to_string()
+    });
+    let replied = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let event = Event {
+        peer,
+        protocol: match transport {
+            Transport::Udp => Protocol::Udp,
+            Transport::Stream => Protocol::Tcp,
+        },
+        asked: Duration::from_millis(batch.now.0),
+        query,
+        reply: Some((replied, reply)).filter(|_| !reply.is_empty()),
+        identity: &batch.server.identity,
+        extra: extra.as_deref().unwrap_or_default().as_bytes(),
+    };
+    tap.offer(event.encode());
+}
+
 impl Answer for DnsDesk {
     type World = Batch;
 
@@ -152,8 +197,14 @@ impl Answer for DnsDesk {
         let Answered { outcome, len } =
             dns::answer(&world.context(), &mut self.scratch, peer.ip(), transport, query, out);
         self.end(Packet::Answered(outcome), 1);
-        if let Some((service, choice)) = self.scratch.decided() {
+        let decided = self.scratch.decided();
+        if let Some((service, choice)) = decided {
             self.decided.count(&world.world, service, &choice);
+        }
+        if let Some(tap) = &mut self.tap
+            && tap.is_due()
+        {
+            tell(tap, world, peer, transport, query, &out[..len], decided);
         }
         len
     }

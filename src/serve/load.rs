@@ -6,6 +6,7 @@
 
 use crate::config::{self, Config};
 use crate::control::Auth;
+use crate::dns::{self, Cookies, Secret, Server};
 use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::health;
@@ -20,6 +21,10 @@ use crate::zone::{SoaSettings, ZoneSettings, Zones};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
+
+/// Secrets of cookies, at most: each is tried on a cookie that is not ours.
+const COOKIE_SECRETS_MAX: usize = 3;
 
 /// Everything that a running server takes from files, the table apart.
 #[derive(Debug, Clone)]
@@ -32,8 +37,8 @@ pub struct Loaded {
     pub zones: Arc<Zones>,
     /// Who may call the push API.
     pub auth: Auth,
-    /// Keys of signed zones.
-    pub keyrings: Keyrings,
+    /// What the server is and does of itself.
+    pub server: Server,
     /// What is odd about the files, but can be served.
     pub warnings: Vec<Problem>,
 }
@@ -48,13 +53,15 @@ impl Loaded {
         let (geography, mut warnings) = keep(&mut problems, places::geography(config, cache));
         let zones = keep(&mut problems, zones(config));
         let auth = keep(&mut problems, auth(config));
+        let mut server = keep(&mut problems, server(config));
         let (keyrings, odd) = keep(&mut problems, keys::keyrings(config, now.into()));
         warnings.extend(odd);
+        server.keyrings = keyrings;
         if !problems.is_empty() {
             return Err(problems);
         }
         let geography = geography.unwrap_or_else(|| Arc::new(Geography::empty()));
-        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, keyrings, warnings })
+        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, server, warnings })
     }
 }
 
@@ -142,6 +149,51 @@ fn zone_settings(config: &Config, zone: &config::Zone, problems: &mut Vec<Proble
         },
         records,
     }
+}
+
+/// What the server is and does of itself; without secrets where config names no file of them.
+///
+/// # Errors
+/// Of the secrets' file.
+pub fn server(config: &Config) -> Result<Server, Vec<Problem>> {
+    let dns = &config.dns;
+    let cores = available_parallelism().map_or(1, usize::from);
+    let secrets = match &dns.cookie_secret_file {
+        Some(file) if dns.cookies => cookie_secrets(&config.resolve(file))?,
+        _ => Vec::new(),
+    };
+    Ok(Server {
+        identity: dns.identity.clone(),
+        version: dns.version.clone(),
+        cookies: Cookies { secrets },
+        limits: dns::Limits::of(dns, dns.workers.count(cores)),
+        keyrings: Keyrings::default(),
+    })
+}
+
+/// Reads secrets of cookies, one a line; the first makes cookies.
+fn cookie_secrets(path: &Path) -> Result<Vec<Secret>, Vec<Problem>> {
+    const KEY: &str = "dns.cookie_secret_file";
+    let expected = format!("32 hexadecimal digits a line, at most {COOKIE_SECRETS_MAX} lines");
+    let file = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| vec![unreadable(KEY, path, &error)])?;
+    let (mut secrets, mut problems) = (Vec::new(), Vec::new());
+    let lines = (1..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
+    for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        match Secret::of_hex(line) {
+            Some(secret) if secrets.len() < COOKIE_SECRETS_MAX => secrets.push(secret),
+            Some(_) => problems.push(Problem::at(number, KEY, "one more", &*expected).in_file(&file)),
+            // It might be a secret but for a slip: it is not shown.
+            None => {
+                let found = format!("{} characters", line.chars().count());
+                problems.push(Problem::at(number, KEY, found, &*expected).in_file(&file));
+            }
+        }
+    }
+    if secrets.is_empty() && problems.is_empty() {
+        problems.push(Problem::at(0, KEY, "no secret", &*expected).in_file(&file));
+    }
+    if problems.is_empty() { Ok(secrets) } else { Err(problems) }
 }
 
 /// Reads the tokens.

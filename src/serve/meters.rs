@@ -11,6 +11,7 @@ use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
 use crate::publish::{Publisher, Status};
 use crate::serve::answer::Mishap;
 use crate::serve::run::now;
+use crate::serve::tap::Tapped;
 use crate::steer::Match;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -128,6 +129,8 @@ pub struct Meters {
     pub signed: Arc<Counters<Signed>>,
     /// What went wrong around them.
     pub mishaps: Arc<Counters<Mishap>>,
+    /// Events of dnstap.
+    pub taps: Arc<Counters<Tapped>>,
     /// Time of a DNS answer, sending included: the mean of each batch.
     pub answer: Arc<Histogram>,
     /// HTTP requests.
@@ -186,6 +189,8 @@ impl Meters {
                 audit.counts().map(named).chain(forced).collect()
             },
         );
+        let taps = Arc::clone(&self.taps);
+        out.counters("steerd_dnstap_events", "Events of dnstap, by what became of them.", "result", taps);
         let decisions = Arc::clone(&self.decisions);
         out.counters(
             "steerd_decisions",

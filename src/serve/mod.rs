@@ -9,6 +9,7 @@
 //! | one a worker | redirects, on its own event loop and sockets | `http1` |
 //! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that | [`http`] |
 //! | one | the push API | `control` |
+//! | one, if wanted | what was asked and answered, written as dnstap | [`tap`] |
 //! | two | the chores of every second | [`mod@run`] |
 //!
 //! [`node`] makes all of it from a config; [`mod@run`] adds signals and the service manager. What is
@@ -35,6 +36,7 @@ pub mod node;
 pub mod places;
 pub mod run;
 mod streams;
+pub mod tap;
 #[allow(unsafe_code)]
 pub mod udp;
 
@@ -193,6 +195,11 @@ impl Server {
     /// The phase, to be entered or asked.
     pub fn life(&self) -> &Life {
         &self.life
+    }
+
+    /// Takes over a thread that ends when the server closes.
+    pub fn adopt(&mut self, thread: JoinHandle<()>) {
+        self.threads.push(thread);
     }
 
     /// Takes nothing new, finishes what it has (at most a few seconds), and ends all threads.

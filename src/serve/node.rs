@@ -21,9 +21,11 @@ use crate::serve::load::Loaded;
 use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
+use crate::serve::tap::{Sink, Taps};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::fs;
 use std::io;
 use std::panic::resume_unwind;
@@ -66,6 +68,8 @@ pub struct Node {
     publisher: Arc<Publisher>,
     control: Arc<ControlState>,
     server: Arc<ArcSwap<dns::Server>>,
+    /// What makes cookies where config names no file of secrets.
+    cookie_secret: dns::Secret,
     redirects: Arc<ArcSwap<http::Settings>>,
     table: Mutex<Option<TableFile>>,
 }
@@ -89,29 +93,25 @@ pub fn read_config(file: &Path) -> Result<Config, Vec<Problem>> {
 /// When anything is wrong; then nothing runs.
 pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores), Failure> {
     memory::give_back_large();
-    // GeoIP and the last table are both large: a restart is quicker when they are read side by side.
-    let (loaded, state) = thread::scope(|scope| {
-        let state = scope.spawn(|| open_state(&config));
-        (Loaded::read(&config, &cache_of(&config), now()), state.join())
-    });
-    let loaded = loaded.map_err(Failure::Invalid)?;
-    for warning in loaded.warnings.iter().take(LOGGED_MAX) {
-        tracing::warn!(%warning, "config");
-    }
-    let (store, recovered) = state.unwrap_or_else(|panic| resume_unwind(panic))?;
+    let (loaded, (store, recovered)) = read_all(&config)?;
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let server = Arc::new(ArcSwap::from_pointee(dns::Server::new(&config.dns, loaded.keyrings.clone())));
+    let cookie_secret = new_secret()?;
+    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
     let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit), Arc::clone(&server));
     let layout = Layout::of(&config);
+    let tapped =
+        sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
+    let (taps, tapping) = tapped.unzip();
     let desks = Desks {
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
+        taps,
         meters,
         threads: Arc::default(),
     };
@@ -139,6 +139,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             publisher,
             control: Arc::new(control),
             server,
+            cookie_secret,
             redirects,
             table: Mutex::new(table),
         }
@@ -146,8 +147,29 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     // Served from the first answer on, if there is nothing newer in the state directory.
     node.watch(now());
     let control = control::router(Arc::clone(&node.control));
-    let server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    if let Some(work) = tapping {
+        server.adopt(Taps::start(work)?);
+    }
     Ok((server, node.chores()))
+}
+
+/// Reads what `config` points at and what the state directory holds, side by side: GeoIP and the last
+/// table are both large, and a restart is quicker so.
+///
+/// # Errors
+/// Of either.
+fn read_all(config: &Config) -> Result<(Loaded, (Store, Recovered)), Failure> {
+    let (loaded, state) = thread::scope(|scope| {
+        let state = scope.spawn(|| open_state(config));
+        (Loaded::read(config, &cache_of(config), now()), state.join())
+    });
+    let loaded = loaded.map_err(Failure::Invalid)?;
+    for warning in loaded.warnings.iter().take(LOGGED_MAX) {
+        tracing::warn!(%warning, "config");
+    }
+    let state = state.unwrap_or_else(|panic| resume_unwind(panic))?;
+    Ok((loaded, state))
 }
 
 impl Node {
@@ -193,7 +215,7 @@ impl Node {
             return;
         }
         self.control.auth.store(Arc::new(loaded.auth));
-        self.server.store(Arc::new(dns::Server::new(&config.dns, loaded.keyrings)));
+        self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
@@ -272,6 +294,33 @@ impl Layout {
     }
 }
 
+/// Where `config` wants dnstap events.
+fn sink_of(config: &Config) -> Option<Sink> {
+    let file = config.dnstap.file.as_deref().map(|path| Sink::File(config.resolve(path)));
+    let socket = config.dnstap.socket.as_deref().map(|path| Sink::Socket(config.resolve(path)));
+    file.or(socket)
+}
+
+/// A secret that nobody knows.
+///
+/// # Errors
+/// When the system has no random octets.
+fn new_secret() -> io::Result<dns::Secret> {
+    let mut octets = [0; 16];
+    SystemRandom::new()
+        .fill(&mut octets)
+        .map_err(|_| io::Error::other("the system gives no random octets"))?;
+    Ok(dns::Secret(octets))
+}
+
+/// `server` with `secret` for its cookies, where `config` wants cookies and names no secrets.
+fn with_secret(mut server: dns::Server, config: &Config, secret: dns::Secret) -> dns::Server {
+    if config.dns.cookies && server.cookies.secrets.is_empty() {
+        server.cookies.secrets.push(secret);
+    }
+    server
+}
+
 /// Opens the state directory and reads what is in it.
 ///
 /// # Errors
@@ -310,6 +359,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.control.body_max_mb != after.control.body_max_mb
         || before.table.state_dir != after.table.state_dir
         || before.table.keep != after.table.keep
+        || before.dnstap != after.dnstap
         || before.log != after.log
 }
 

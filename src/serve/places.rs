@@ -19,7 +19,7 @@ use std::thread;
 use std::time::SystemTime;
 
 /// Version of the form that a geography is kept in; goes into the key.
-const VERSION: &[u8] = b"geography 1";
+const VERSION: &[u8] = b"geography 2";
 
 /// A file that changed less than this many seconds ago may change again within the same tick of its
 /// file system's clock.

@@ -4,8 +4,9 @@
 //! and writes a segment wherever the decision may change. A later generation that differs in a few
 //! routes sweeps only the blocks of these, and updates a copy of the table.
 
+use super::list::ListId;
 use super::lists::{ChainId, IDENTITY_MIN, ListMaker, Sources};
-use super::view::{ListId, SpecialPart, Value, View, ViewSpec, special_parts_v4, special_parts_v6};
+use super::view::{SpecialPart, Value, View, ViewSpec, special_parts_v4, special_parts_v6};
 use crate::geo::{LocationId, Ranges};
 use crate::lpm::{Identity, Lpm, Segment, Summary};
 use crate::prefix::{Bits, Block, special, transition};
@@ -96,11 +97,16 @@ impl ViewBuilder {
 
     /// Number of lists made so far, of this and earlier generations.
     pub(super) fn list_count(&self) -> usize {
-        self.maker.lists().len()
+        self.maker.list_count()
+    }
+
+    /// Octets held for the next generation.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.maker.heap_bytes()
     }
 
     fn update(&mut self, from: Sources<'_>, last: Option<(&View, Dirty)>) -> View {
-        self.maker.learn_vias(from.routes);
+        self.maker.learn_vias(from);
         let (view, dirty) = match last {
             Some((view, dirty)) => (Some(view), dirty),
             None => (None, Dirty::default()),
@@ -131,6 +137,7 @@ impl ViewBuilder {
         parts.sort_by_key(|part| part.first);
         let side = Side { routes: &from.routes.v6, ranges: &from.geography.v6, parts };
         let v6 = self.build_side(from, &side, last_v6, dirty.v6);
+        self.maker.rest();
         View {
             spec: self.spec().clone(),
             members: Arc::clone(self.maker.members()),
@@ -165,7 +172,7 @@ impl ViewBuilder {
         let mut sweep = Sweep { maker: &mut self.maker, from, side, open: Vec::new(), segments: Vec::new() };
         let Some(last) = last else {
             sweep.sweep(Block::all());
-            return Lpm::build(&sweep.segments);
+            return Lpm::build(sweep.segments);
         };
         let mut lpm = last.clone();
         for block in dirty {
@@ -269,7 +276,7 @@ impl<B: Bits> Sweep<'_, '_, B> {
         if (route as usize) < routes.len() && routes.block(route) == block {
             route += 1;
         }
-        let mut range = ranges.position(block.first());
+        let mut range = ranges.cursor(block.first());
         let mut part = self.side.parts.partition_point(|part| part.last < block.first());
         let mut pos = block.first();
         loop {
@@ -280,8 +287,8 @@ impl<B: Bits> Sweep<'_, '_, B> {
                 self.open_route(route);
                 route += 1;
             }
-            while range + 1 < ranges.count() && ranges.first(range + 1) <= pos {
-                range += 1;
+            while range.next_first().is_some_and(|first| first <= pos) {
+                range.advance();
             }
             while self.side.parts.get(part).is_some_and(|part| part.last < pos) {
                 part += 1;
@@ -295,8 +302,8 @@ impl<B: Bits> Sweep<'_, '_, B> {
             if (route as usize) < routes.len() {
                 stop_before(routes.block(route).first());
             }
-            if range + 1 < ranges.count() {
-                stop_before(ranges.first(range + 1));
+            if let Some(first) = range.next_first() {
+                stop_before(first);
             }
             let here = self.side.parts.get(part).copied();
             if let Some(part) = here {
@@ -309,7 +316,7 @@ impl<B: Bits> Sweep<'_, '_, B> {
             if let Some(part) = here {
                 last = last.min(part.last);
             }
-            let (value, identity) = self.cell(here.map(|part| part.kind), ranges.id(range));
+            let (value, identity) = self.cell(here.map(|part| part.kind), range.id());
             self.push(Segment { first: pos, value: value.raw(), identity });
             if last >= block.last() {
                 return;

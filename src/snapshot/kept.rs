@@ -4,7 +4,9 @@
 //! a change of a few routes builds on, by the first such change. Whoever keeps it knows which table,
 //! geography and settings it belongs to; here only what could make a lookup fail is checked.
 
-use super::view::{Kind, ListId, Lists, Members, Place, Value, View, ViewSpec};
+use super::list::{ListId, Lists, RowId, Rows};
+use super::lists::defaults_of;
+use super::view::{Members, Value, View, ViewSpec};
 use super::{Compiled, Compiler, Settings, names_and_contenders, specs_of};
 use crate::columns::{Sink, Source, damaged};
 use crate::fleet::{ClusterId, Fleet};
@@ -15,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// Version of the form; goes into the key of whoever keeps it.
-pub const KEPT_VERSION: &[u8] = b"compiled 1";
+pub const KEPT_VERSION: &[u8] = b"compiled 2";
 
 impl Compiled {
     /// Writes the views.
@@ -62,42 +64,58 @@ impl Compiler {
 impl View {
     /// Reads a view for `spec`.
     fn load(spec: ViewSpec, fleet: &Fleet, from: &mut Source<impl Read>) -> io::Result<Self> {
-        let lists = Lists::load(fleet.clusters().len(), from)?;
+        let members = Arc::new(Members::of(fleet, &spec.tags));
+        let lists = Lists::load(defaults_of(&spec, &members), fleet.clusters().len(), from)?;
         let is_value = |value: u32| (Value::from_raw(value).list().0 as usize) < lists.len();
         let v4 = Lpm::load(from, is_value)?;
         let v6 = Lpm::load(from, is_value)?;
-        let members = Arc::new(Members::of(fleet, &spec.tags));
         Ok(Self { spec, members, lists: Arc::new(lists), v4, v6 })
     }
 }
 
 impl Lists {
-    /// Writes where lists end, and their clusters and kinds.
+    /// Writes the rows, and of each list which two it has.
     fn save(&self, out: &mut Sink<impl Write>) -> io::Result<()> {
-        out.array(&self.ends)?;
-        let clusters: Vec<u32> = self.places.iter().map(|place| place.cluster.index() as u32).collect();
-        let kinds: Vec<u8> = self.places.iter().map(|place| place.kind as u8).collect();
-        out.array(&clusters)?;
-        out.array(&kinds)
+        self.routed.save(out)?;
+        self.near.save(out)?;
+        out.array(&self.pairs.iter().map(|pair| pair.0.0).collect::<Vec<_>>())?;
+        out.numbers(&self.pairs.iter().map(|pair| pair.1.0).collect::<Vec<_>>())
     }
 
-    /// Reads the same; `clusters` are in the fleet.
-    fn load(clusters: usize, from: &mut Source<impl Read>) -> io::Result<Self> {
-        let ends: Vec<u32> = from.array()?;
-        let cluster_ids: Vec<u32> = from.array()?;
-        let kinds: Vec<u8> = from.array()?;
-        let is_whole = ends.is_sorted()
-            && ends.len() > ListId::TRANSITION.0 as usize
-            && ends.last().is_some_and(|&end| end as usize == cluster_ids.len())
-            && cluster_ids.len() == kinds.len();
-        if !is_whole || cluster_ids.iter().any(|&id| id as usize >= clusters) {
+    /// Reads the same; each list ends with `defaults`, and there are as many `clusters`.
+    fn load(defaults: Box<[ClusterId]>, clusters: usize, from: &mut Source<impl Read>) -> io::Result<Self> {
+        let (routed, routed_starts) = Rows::load(clusters, from)?;
+        let (near, near_starts) = Rows::load(clusters, from)?;
+        let routed_ids: Vec<u32> = from.array()?;
+        let near_ids: Vec<u32> = from.numbers(routed_ids.len() as u64)?;
+        let is_sound = routed_ids.len() >= ListId::OWN
+            && are_starts(&routed_ids, &routed_starts, routed.cells().len())
+            && are_starts(&near_ids, &near_starts, near.cells().len());
+        if !is_sound {
             return Err(damaged("lists that are none"));
         }
-        let place = |(&cluster, &kind): (&u32, &u8)| {
-            let kind = [Kind::Route, Kind::Geo, Kind::Default].into_iter().find(|one| *one as u8 == kind);
-            Some(Place { cluster: ClusterId::at(cluster as usize), kind: kind? })
-        };
-        let places = cluster_ids.iter().zip(&kinds).map(place).collect::<Option<Vec<_>>>();
-        Ok(Self { ends, places: places.ok_or_else(|| damaged("a kind that is none"))? })
+        let pairs = routed_ids.into_iter().zip(near_ids).map(|(a, b)| (RowId(a), RowId(b))).collect();
+        Ok(Self { pairs, routed: Arc::new(routed), near: Arc::new(near), defaults })
+    }
+}
+
+/// Whether each of `ids` is one of `starts`, all of which are below `end`.
+fn are_starts(ids: &[u32], starts: &[u32], end: usize) -> bool {
+    let mut is_start = vec![false; end];
+    starts.iter().for_each(|&start| is_start[start as usize] = true);
+    ids.iter().all(|&id| is_start.get(id as usize) == Some(&true))
+}
+
+impl Rows {
+    /// Writes all.
+    fn save(&self, out: &mut Sink<impl Write>) -> io::Result<()> {
+        out.array(&self.cells().iter().map(|cell| cell.index() as u32).collect::<Vec<_>>())
+    }
+
+    /// Reads the same, and where the rows begin.
+    fn load(clusters: usize, from: &mut Source<impl Read>) -> io::Result<(Self, Vec<u32>)> {
+        let cells: Vec<u32> = from.array()?;
+        let cells = cells.into_iter().map(|cell| ClusterId::at(cell as usize)).collect();
+        Self::of(cells, clusters).ok_or_else(|| damaged("rows that are none"))
     }
 }

@@ -1,16 +1,24 @@
 //! Makes the lists of one view: from nested routes and a location to clusters in order.
 //!
-//! A [`ListMaker`] outlives one generation, so that a small change finds the lists it needs already
-//! made. It numbers three things: *chains* (the sets of candidates of the routes around an address,
-//! longest route first; routes without a cluster on the list are left out), *lists*, and
+//! A [`ListMaker`] outlives one generation, so that a small change finds what it needs already made. It
+//! numbers *chains* (the sets of candidates of the routes around an address, longest route first; routes
+//! without a cluster on the list are left out), the rows of a list (see [`super::list`]), *lists*, and
 //! *identities* (lists that hold the same clusters in the same order, whatever put them there).
+//!
+//! What a chain makes of its routes seldom depends on the place, because BGP's attributes mostly tell
+//! candidates apart before distance does; and many locations have the same clusters nearby. So a list is
+//! looked for by its two rows, and few are ever put together. Between two generations only numbers are
+//! held: 4 octets for each location, some 10 for each list.
 
-use super::view::{Kind, LISTS_MAX, ListId, Lists, Members, Place, ViewSpec};
+use super::index::{Index, Recent};
+use super::list::{LISTS_MAX, ListId, Lists, Pair, Place, RowId, Rows};
+use super::view::{Members, ViewSpec};
 use crate::fleet::{ClusterId, Fleet, Serves};
 use crate::geo::{self, Geography, LocationId, Point};
 use crate::policy;
 use crate::table::{Routes, ViaId};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use crate::units::Km;
+use rustc_hash::FxBuildHasher;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -36,13 +44,37 @@ pub(super) struct Sources<'a> {
     pub(super) geo_candidates: usize,
 }
 
+/// What a set of candidates means to a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Via {
+    /// It has no cluster on the list.
+    Dead,
+    /// Its clusters have one order everywhere.
+    Fixed,
+    /// Which is best depends on the place.
+    Placed,
+}
+
+/// A chain: a set of candidates inside another chain.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    rest: ChainId,
+    via: ViaId,
+    /// Whether the order of its clusters depends on the place.
+    is_placed: bool,
+    /// Its clusters, when that is not so and they were asked for before.
+    routed: Option<RowId>,
+}
+
 /// What a location means to a view.
-#[derive(Debug, Clone)]
-struct Near {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Near(u32);
+
+impl Near {
+    /// Not worked out yet.
+    const UNKNOWN: Self = Self(u32::MAX);
     /// The country may not use the service.
-    is_denied: bool,
-    /// The nearest clusters that serve anyone, nearest first.
-    clusters: Box<[ClusterId]>,
+    const DENIED: Self = Self(u32::MAX - 1);
 }
 
 /// A site with clusters that serve anyone.
@@ -60,26 +92,40 @@ pub(super) const IDENTITY_MIN: u32 = 64;
 pub(super) struct ListMaker {
     members: Arc<Members>,
     spec: ViewSpec,
-    /// Whether a set of candidates has a cluster on the list.
-    via_is_live: Vec<bool>,
-    chain_ids: FxHashMap<(ChainId, ViaId), ChainId>,
-    /// For each chain the rest of it and its first set; entry 0 is [`ChainId::NONE`].
-    chains: Vec<(ChainId, ViaId)>,
+    /// By set of candidates.
+    vias: Vec<Via>,
+    /// By number; entry 0 is [`ChainId::NONE`].
+    chains: Vec<Chain>,
+    chain_index: Index,
     site_points: Vec<Option<Point>>,
     near_sites: Vec<NearSite>,
-    near: Vec<Option<Near>>,
-    list_of: FxHashMap<(ChainId, LocationId), ListId>,
-    /// Lists by the hash of their places; a hash that two lists share is probed upwards.
-    list_ids: FxHashMap<u64, ListId>,
+    /// By location, as far as they were asked for: the row of the nearest clusters that serve anyone.
+    near: Vec<Near>,
+    routed_index: Index,
+    near_index: Index,
+    /// Lists, by the hash of their clusters: those of one identity are found together.
+    list_index: Index,
     identity_of: Vec<u32>,
-    /// By the hash of their clusters a list of each identity, likewise.
-    identities: FxHashMap<u64, ListId>,
     lists: Arc<Lists>,
     /// Lists, at most.
     lists_max: usize,
     /// A list was left out because there are as many as table values can name.
     is_overfull: bool,
-    scratch: Vec<Place>,
+    /// Lists of pairs of rows.
+    recent_lists: Recent,
+    /// Routed rows of chains at locations.
+    recent_routed: Recent,
+    scratch: Scratch,
+}
+
+/// Room for what is being made.
+#[derive(Debug, Default)]
+struct Scratch {
+    row: Vec<ClusterId>,
+    ranked: Vec<policy::Rank>,
+    cosines: Vec<f64>,
+    sorted: Vec<f64>,
+    found: Vec<(Km, ClusterId)>,
 }
 
 impl ListMaker {
@@ -99,23 +145,32 @@ impl ListMaker {
         let near_sites = near_sites
             .filter_map(|(point, clusters)| Some(NearSite { point: (*point)?, clusters }))
             .collect();
+        let no_chain =
+            Chain { rest: ChainId::NONE, via: ViaId::NONE, is_placed: false, routed: Some(RowId::EMPTY) };
+        let lists = Arc::new(Lists::new(defaults_of(&spec, &members)));
+        let (mut routed_index, mut near_index) = (Index::default(), Index::default());
+        for index in [&mut routed_index, &mut near_index] {
+            index.insert(hash_of([]), RowId::EMPTY.0, |_| hash_of([]));
+        }
         Self {
             members,
             spec,
-            via_is_live: Vec::new(),
-            chain_ids: FxHashMap::default(),
-            chains: vec![(ChainId::NONE, ViaId::NONE)],
+            vias: Vec::new(),
+            chains: vec![no_chain],
+            chain_index: Index::default(),
             site_points,
             near_sites,
             near: Vec::new(),
-            list_of: FxHashMap::default(),
-            list_ids: FxHashMap::default(),
-            identity_of: vec![IDENTITY_MIN, IDENTITY_MIN],
-            identities: FxHashMap::default(),
-            lists: Arc::new(Lists::new()),
+            routed_index,
+            near_index,
+            list_index: Index::default(),
+            identity_of: vec![IDENTITY_MIN; ListId::OWN],
+            lists,
             lists_max: LISTS_MAX,
             is_overfull: false,
-            scratch: Vec::new(),
+            recent_lists: Recent::default(),
+            recent_routed: Recent::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -134,22 +189,50 @@ impl ListMaker {
         Arc::clone(&self.lists)
     }
 
+    /// How many they are.
+    pub(super) fn list_count(&self) -> usize {
+        self.lists.len()
+    }
+
     /// Whether a list was left out; what was built is not to be served then.
     pub(super) fn is_overfull(&self) -> bool {
         self.is_overfull
     }
 
+    /// Octets held for the next generation, the lists not among them.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let indices = [&self.chain_index, &self.routed_index, &self.near_index, &self.list_index];
+        indices.iter().map(|index| index.heap_bytes()).sum::<usize>()
+            + size_of_val(&*self.near)
+            + size_of_val(&*self.chains)
+            + size_of_val(&*self.vias)
+            + size_of_val(&*self.identity_of)
+    }
+
+    /// Lets go of what only the generation being made needs.
+    pub(super) fn rest(&mut self) {
+        self.recent_lists.clear();
+        self.recent_routed.clear();
+    }
+
     /// Learns the sets of candidates that the pool has and it does not know yet.
-    pub(super) fn learn_vias(&mut self, routes: &Routes) {
-        for at in self.via_is_live.len()..routes.vias.len() {
-            let candidates = routes.vias.get(ViaId::at(at));
-            self.via_is_live.push(candidates.iter().any(|c| self.members.is_on_list(c.cluster)));
+    pub(super) fn learn_vias(&mut self, from: Sources<'_>) {
+        for at in self.vias.len()..from.routes.vias.len() {
+            self.rank(from, ViaId::at(at), None);
+            let ranked = &self.scratch.ranked;
+            let is_tie = |pair: &[policy::Rank]| policy::is_tie_but_for_distance(&pair[0], &pair[1]);
+            let via = match ranked.len() {
+                0 => Via::Dead,
+                _ if ranked.windows(2).any(is_tie) => Via::Placed,
+                _ => Via::Fixed,
+            };
+            self.vias.push(via);
         }
     }
 
     /// Whether a route to `via` counts for this view.
     pub(super) fn is_live(&self, via: ViaId) -> bool {
-        self.via_is_live[via.index()]
+        self.vias[via.index()] != Via::Dead
     }
 
     /// The chain of a route to `via` inside the routes of `around`.
@@ -157,21 +240,35 @@ impl ListMaker {
         if !self.is_live(via) {
             return around;
         }
-        let next = ChainId(self.chains.len() as u32);
-        let id = *self.chain_ids.entry((around, via)).or_insert(next);
-        if id == next {
-            self.chains.push((around, via));
+        let hash = |rest: ChainId, via: ViaId| FxBuildHasher.hash_one((rest, via));
+        let Self { chains, chain_index, vias, .. } = self;
+        let is_it = |chain: &Chain| chain.rest == around && chain.via == via;
+        if let Some(at) = chain_index.candidates(hash(around, via)).find(|&at| is_it(&chains[at as usize])) {
+            return ChainId(at);
         }
+        let is_placed = chains[around.0 as usize].is_placed || vias[via.index()] == Via::Placed;
+        let id = ChainId(chains.len() as u32);
+        chains.push(Chain { rest: around, via, is_placed, routed: None });
+        chain_index.insert(hash(around, via), id.0, |at| {
+            let chain = chains[at as usize];
+            hash(chain.rest, chain.via)
+        });
         id
     }
 
     /// The list of clients inside `chain` at `location`, and its identity.
     pub(super) fn list(&mut self, from: Sources<'_>, chain: ChainId, location: LocationId) -> (ListId, u32) {
-        let id = match self.list_of.get(&(chain, location)) {
-            Some(&id) => id,
+        let near = self.near(from, location);
+        if near == Near::DENIED {
+            return (ListId::DENIED, self.identity(ListId::DENIED));
+        }
+        let routed = self.routed(from, chain, location);
+        let question = (routed.0, near.0);
+        let id = match self.recent_lists.get(question) {
+            Some(id) => ListId(id),
             None => {
-                let id = self.make(from, chain, location);
-                self.list_of.insert((chain, location), id);
+                let id = self.intern((routed, RowId(near.0)));
+                self.recent_lists.put(question, id.0);
                 id
             }
         };
@@ -183,105 +280,97 @@ impl ListMaker {
         self.identity_of[id.0 as usize]
     }
 
-    /// Makes a list that was not asked for before.
-    fn make(&mut self, from: Sources<'_>, chain: ChainId, location: LocationId) -> ListId {
-        self.learn_location(from, location);
-        let near = self.near[location.index()].as_ref().expect("learned just now");
-        if near.is_denied {
-            return ListId::DENIED;
+    /// The clusters of a chain's routes for clients at `location`.
+    fn routed(&mut self, from: Sources<'_>, chain: ChainId, location: LocationId) -> RowId {
+        let Chain { is_placed, routed, .. } = self.chains[chain.0 as usize];
+        if let Some(row) = routed {
+            return row;
         }
-        let mut list = std::mem::take(&mut self.scratch);
-        list.clear();
+        let question = (chain.0, location.index() as u32);
+        if let Some(row) = self.recent_routed.get(question).filter(|_| is_placed) {
+            return RowId(row);
+        }
+        let place = if is_placed { from.geography.location(location).point } else { None };
+        let mut row = std::mem::take(&mut self.scratch.row);
+        row.clear();
         let mut at = chain;
         while at != ChainId::NONE {
-            let (rest, via) = self.chains[at.0 as usize];
-            self.push_candidates(from, via, location, &mut list);
+            let Chain { rest, via, .. } = self.chains[at.0 as usize];
+            self.rank(from, via, place);
+            for &(.., cluster) in &self.scratch.ranked {
+                if !row.contains(&cluster) {
+                    row.push(cluster);
+                }
+            }
             at = rest;
         }
-        for &cluster in &near.clusters {
-            push_place(&mut list, cluster, Kind::Geo);
+        let lists = Arc::make_mut(&mut self.lists);
+        let id = intern_row(&row, &mut lists.routed, &mut self.routed_index);
+        self.scratch.row = row;
+        if is_placed {
+            self.recent_routed.put(question, id.0);
+        } else {
+            self.chains[chain.0 as usize].routed = Some(id);
         }
-        for &cluster in &self.spec.default_clusters {
-            if self.members.is_on_list(cluster) {
-                push_place(&mut list, cluster, Kind::Default);
-            }
-        }
-        let id = self.intern(&list);
-        self.scratch = list;
         id
     }
 
-    /// Adds the candidates of one route, best first.
-    fn push_candidates(&self, from: Sources<'_>, via: ViaId, location: LocationId, list: &mut Vec<Place>) {
-        if let [only] = from.routes.vias.get(via) {
-            // A chain holds no set without a cluster on the list.
-            return push_place(list, only.cluster, Kind::Route);
-        }
-        let candidates = from.routes.vias.get(via).iter().filter(|c| self.members.is_on_list(c.cluster));
-        let place = from.geography.location(location).point;
-        let mut ranked: Vec<policy::Rank> = candidates
-            .map(|candidate| {
-                let cluster = from.fleet.cluster(candidate.cluster);
-                let site = self.site_points[cluster.site.index()];
-                let distance = place.and_then(|place| Some(geo::distance(&place, &site?)));
-                policy::rank(candidate, cluster.class, distance)
-            })
-            .collect();
-        ranked.sort_unstable();
-        for (.., cluster) in ranked {
-            push_place(list, cluster, Kind::Route);
-        }
+    /// Puts the candidates of a set that are on the list into order, for clients at `place`.
+    fn rank(&mut self, from: Sources<'_>, via: ViaId, place: Option<Point>) {
+        let Self { members, site_points, scratch, .. } = self;
+        let candidates = from.routes.vias.get(via).iter().filter(|c| members.is_on_list(c.cluster));
+        scratch.ranked.clear();
+        scratch.ranked.extend(candidates.map(|candidate| {
+            let cluster = from.fleet.cluster(candidate.cluster);
+            let site = site_points[cluster.site.index()];
+            let distance = place.and_then(|place| Some(geo::distance(&place, &site?)));
+            policy::rank(candidate, cluster.class, distance)
+        }));
+        scratch.ranked.sort_unstable();
     }
 
     /// The number of a list with this content.
-    fn intern(&mut self, list: &[Place]) -> ListId {
-        let mut hash = FxBuildHasher.hash_one(list);
-        while let Some(&id) = self.list_ids.get(&hash) {
-            if self.lists.get(id) == list {
-                return id;
+    fn intern(&mut self, pair: Pair) -> ListId {
+        let lists = &self.lists;
+        let hash_of_pair = |pair| hash_of(lists.of(pair).iter().map(|place| place.cluster));
+        let hash = hash_of_pair(pair);
+        let mut identity = None;
+        for id in self.list_index.candidates(hash).map(ListId) {
+            let (new, old) = (lists.of(pair).iter(), lists.get(id).iter());
+            match same(new, old) {
+                Some(true) => return id,
+                Some(false) if identity.is_none() => identity = Some(self.identity_of[id.0 as usize]),
+                _ => {}
             }
-            hash = hash.wrapping_add(1);
         }
         if self.lists.len() >= self.lists_max {
             self.is_overfull = true;
             return ListId::TRANSITION;
         }
-        let identity = self.identity_among_lists(list);
-        let id = Arc::make_mut(&mut self.lists).push(list);
-        self.list_ids.insert(hash, id);
+        let number = lists.len() as u32;
+        self.list_index.insert(hash, number, |id| hash_of_pair(lists.pairs[id as usize]));
+        let id = Arc::make_mut(&mut self.lists).push(pair);
         self.identity_of.push(identity.unwrap_or(IDENTITY_MIN + id.0));
         id
     }
 
-    /// The identity of a list with the same clusters as `list`; where there is none, `list`, which is to
-    /// be the next, becomes the first of it.
-    fn identity_among_lists(&mut self, list: &[Place]) -> Option<u32> {
-        let cluster = |place: &Place| place.cluster;
-        let mut hasher = FxBuildHasher.build_hasher();
-        list.iter().map(cluster).for_each(|cluster| cluster.hash(&mut hasher));
-        let mut hash = hasher.finish();
-        while let Some(&id) = self.identities.get(&hash) {
-            if self.lists.get(id).iter().map(cluster).eq(list.iter().map(cluster)) {
-                return Some(self.identity(id));
-            }
-            hash = hash.wrapping_add(1);
+    /// What `location` means, worked out once.
+    fn near(&mut self, from: Sources<'_>, location: LocationId) -> Near {
+        let at = location.index();
+        if self.near.len() <= at {
+            let count = from.geography.locations.len().max(at + 1);
+            self.near.reserve_exact(count - self.near.len());
+            self.near.resize(count, Near::UNKNOWN);
         }
-        self.identities.insert(hash, ListId(self.lists.len() as u32));
-        None
-    }
-
-    /// Works out what `location` means, once.
-    fn learn_location(&mut self, from: Sources<'_>, location: LocationId) {
-        if self.near.len() <= location.index() {
-            self.near.resize(location.index() + 1, None);
+        if self.near[at] == Near::UNKNOWN {
+            let known = from.geography.location(location);
+            self.near[at] = if self.spec.geo.is_allowed(known.country) {
+                self.find_nearest(known.point, from.geo_candidates)
+            } else {
+                Near::DENIED
+            };
         }
-        if self.near[location.index()].is_some() {
-            return;
-        }
-        let known = from.geography.location(location);
-        let clusters = known.point.map(|point| self.nearest(&point, from.geo_candidates)).unwrap_or_default();
-        let is_denied = !self.spec.geo.is_allowed(known.country);
-        self.near[location.index()] = Some(Near { is_denied, clusters });
+        self.near[at]
     }
 
     /// The `count` nearest clusters that serve anyone, by whole kilometres, then name.
@@ -289,41 +378,81 @@ impl ListMaker {
     /// Only sites that can be among them are measured: those whose cosine is not below that of the
     /// `count`-th nearest site by more than two kilometres can make at any distance
     /// (2 km / 6371 km < 4e-4, and the cosine's slope is at most 1).
-    fn nearest(&self, point: &Point, count: usize) -> Box<[ClusterId]> {
-        if self.near_sites.is_empty() || count == 0 {
-            return Box::default();
+    fn find_nearest(&mut self, point: Option<Point>, count: usize) -> Near {
+        let Self { near_sites, scratch, lists, near_index, .. } = self;
+        let Scratch { row, cosines, sorted, found, .. } = scratch;
+        row.clear();
+        if let Some(point) = point.filter(|_| !near_sites.is_empty() && count > 0) {
+            cosines.clear();
+            cosines.extend(near_sites.iter().map(|site| site.point.cosine_to(&point)));
+            sorted.clone_from(cosines);
+            let nth = count.min(sorted.len()) - 1;
+            let (_, limit, _) = sorted.select_nth_unstable_by(nth, |a, b| b.total_cmp(a));
+            let limit = *limit - 4e-4;
+            found.clear();
+            for (site, _) in near_sites.iter().zip(&*cosines).filter(|&(_, &cosine)| cosine >= limit) {
+                let km = geo::distance(&site.point, &point);
+                found.extend(site.clusters.iter().map(|&cluster| (km, cluster)));
+            }
+            found.sort_unstable();
+            row.extend(found.iter().take(count).map(|&(_, cluster)| cluster));
         }
-        let cosines: Vec<f64> = self.near_sites.iter().map(|site| site.point.cosine_to(point)).collect();
-        let mut sorted = cosines.clone();
-        let nth = count.min(sorted.len()) - 1;
-        let (_, limit, _) = sorted.select_nth_unstable_by(nth, |a, b| b.total_cmp(a));
-        let limit = *limit - 4e-4;
-        let mut found: Vec<_> = self
-            .near_sites
-            .iter()
-            .zip(&cosines)
-            .filter(|&(_, &cosine)| cosine >= limit)
-            .flat_map(|(site, _)| {
-                let km = geo::distance(&site.point, point);
-                site.clusters.iter().map(move |&cluster| (km, cluster))
-            })
-            .collect();
-        found.sort_unstable();
-        found.into_iter().take(count).map(|(_, cluster)| cluster).collect()
+        let lists = Arc::make_mut(lists);
+        Near(intern_row(row, &mut lists.near, near_index).0)
     }
 }
 
-/// Adds a cluster unless it is on the list already.
-fn push_place(list: &mut Vec<Place>, cluster: ClusterId, kind: Kind) {
-    if !list.iter().any(|place| place.cluster == cluster) {
-        list.push(Place { cluster, kind });
+/// The clusters at the end of every list of a view.
+pub(super) fn defaults_of(spec: &ViewSpec, members: &Members) -> Box<[ClusterId]> {
+    let mut defaults = Vec::new();
+    for &cluster in &spec.default_clusters {
+        if members.is_on_list(cluster) && !defaults.contains(&cluster) {
+            defaults.push(cluster);
+        }
     }
+    defaults.into()
+}
+
+/// Whether two lists have the same places (`Some(true)`), or the same clusters for other reasons
+/// (`Some(false)`).
+fn same(mut a: impl Iterator<Item = Place>, mut b: impl Iterator<Item = Place>) -> Option<bool> {
+    let mut are_kinds_equal = true;
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return Some(are_kinds_equal),
+            (Some(a), Some(b)) if a.cluster == b.cluster => are_kinds_equal &= a.kind == b.kind,
+            _ => return None,
+        }
+    }
+}
+
+/// The hash of clusters in order.
+fn hash_of(clusters: impl IntoIterator<Item = ClusterId>) -> u64 {
+    let mut hasher = FxBuildHasher.build_hasher();
+    clusters.into_iter().for_each(|cluster| cluster.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// The number of a row.
+fn intern_row(row: &[ClusterId], rows: &mut Arc<Rows>, index: &mut Index) -> RowId {
+    let hash = hash_of(row.iter().copied());
+    if let Some(id) = index.candidates(hash).find(|&id| rows.get(RowId(id)) == row) {
+        return RowId(id);
+    }
+    let id = Arc::make_mut(rows).push(row);
+    index.insert(hash, id.0, |id| hash_of(rows.get(RowId(id)).iter().copied()));
+    id
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::list::Kind;
     use super::*;
+    use crate::fleet::Country;
+    use crate::prefix::{Block, Prefix};
     use crate::table;
+    use std::collections::HashMap;
+    use std::net::IpAddr;
 
     #[test]
     fn a_view_with_more_lists_than_it_can_number_says_so() {
@@ -350,12 +479,121 @@ mod tests {
         for (lists_max, is_overfull) in [(6, false), (5, true)] {
             let mut maker = ListMaker::new(ViewSpec::of(service), table.fleet());
             maker.lists_max = lists_max;
-            maker.learn_vias(table.routes());
+            maker.learn_vias(from);
             for at in 0..table.routes().vias.len() {
                 let chain = maker.chain(ChainId::NONE, ViaId::at(at));
                 maker.list(from, chain, LocationId::UNKNOWN);
             }
             assert_eq!(maker.is_overfull(), is_overfull, "four lists and two that have no places");
+        }
+    }
+
+    /// Twelve clusters at four sites, one of them tagged otherwise, two that serve routes only; sets of up
+    /// to three candidates, of which some differ in distance alone.
+    fn sample(next: &mut impl FnMut(u64) -> u64) -> table::Table {
+        let mut text = "{\"table\":{\"format\":1,\"epoch\":1,\"source\":\"test\"}}\n".to_owned();
+        for (site, lon) in [0, 2, 40, 90].into_iter().enumerate() {
+            text += &format!("{{\"site\":{{\"code\":\"s{site}\",\"lat\":10.0,\"lon\":{lon}}}}}\n");
+        }
+        for n in 0..12 {
+            let class = if n % 3 == 0 { "embedded" } else { "transit" };
+            let (tags, serves) =
+                (if n == 5 { "[]" } else { "[\"t\"]" }, if n % 6 == 2 { "routed" } else { "any" });
+            text += &format!(
+                "{{\"cluster\":{{\"name\":\"c{n:02}\",\"site\":\"s{}\",\"class\":\"{class}\",\"tags\":{tags},\"serves\":\"{serves}\"}}}}\n{{\"appliance\":{{\"name\":\"c{n:02}a\",\"cluster\":\"c{n:02}\",\"ipv4\":\"192.0.2.{n}\",\"hostname\":\"c{n:02}.example\",\"capacity_mbps\":1}}}}\n",
+                n % 4
+            );
+        }
+        text += "{\"service\":{\"name\":\"v.example\",\"tags\":[\"t\"],\"default_clusters\":[\"c07\",\"c05\",\"c01\"],\"geo\":{\"deny\":[\"FR\"]}}}\n";
+        for n in 1..60 {
+            let mut via: Vec<u64> = (0..1 + next(3)).map(|_| next(12)).collect();
+            via.sort_unstable();
+            via.dedup();
+            let one = |c: &u64| format!("{{\"cluster\":\"c{c:02}\",\"med\":{}}}", n % 2 * c);
+            let via = via.iter().map(one).collect::<Vec<_>>().join(",");
+            text += &format!("{{\"route\":{{\"prefix\":\"{n}.0.0.0/8\",\"via\":[{via}]}}}}\n");
+        }
+        table::read_full(text.as_bytes()).expect("a table").table
+    }
+
+    /// The slow twin: the places of a list, written out.
+    fn written_out(from: Sources<'_>, spec: &ViewSpec, chain: &[ViaId], location: LocationId) -> Vec<Place> {
+        let members = Members::of(from.fleet, &spec.tags);
+        let at = from.geography.location(location).point;
+        let km = |cluster: ClusterId| {
+            let site = from.fleet.site(from.fleet.cluster(cluster).site);
+            at.map(|at| geo::distance(&at, &Point::new(site.lat, site.lon).expect("a place")))
+        };
+        let mut all = Vec::new();
+        for &via in chain.iter().rev() {
+            let mut ranked: Vec<_> = from.routes.vias.get(via).to_vec();
+            ranked.sort_by_key(|c| policy::rank(c, from.fleet.cluster(c.cluster).class, km(c.cluster)));
+            all.extend(ranked.iter().map(|c| Place { cluster: c.cluster, kind: Kind::Route }));
+        }
+        let mut near: Vec<ClusterId> = from.fleet.cluster_ids().collect();
+        near.retain(|&id| members.is_on_list(id) && from.fleet.cluster(id).serves == Serves::Any);
+        near.sort_by_key(|&id| (km(id), id));
+        near.truncate(if at.is_some() { from.geo_candidates } else { 0 });
+        all.extend(near.iter().map(|&cluster| Place { cluster, kind: Kind::Geo }));
+        all.extend(spec.default_clusters.iter().map(|&cluster| Place { cluster, kind: Kind::Default }));
+        let mut list: Vec<Place> = Vec::new();
+        for place in all {
+            if members.is_on_list(place.cluster) && list.iter().all(|held| held.cluster != place.cluster) {
+                list.push(place);
+            }
+        }
+        list
+    }
+
+    /// Three cities in each of three countries, one of which is denied, and one that is nowhere.
+    fn places() -> Geography {
+        let location = |n: u32| geo::Location {
+            country: Country::new(["NL", "DE", "FR"][n as usize % 3]),
+            point: if n == 9 { None } else { Point::new(10.0, f64::from(n * 11)) },
+            accuracy: geo::Accuracy::City,
+        };
+        let network = |n: u32| Prefix::V4(Block::around((n + 1) << 24, 8));
+        Geography::from_networks((0..10).map(|n| (network(n), location(n))))
+    }
+
+    #[test]
+    fn lists_and_their_numbers_are_those_of_lists_written_out() {
+        let mut state = 17u64;
+        let mut next = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let geography = places();
+        for round in 0..20 {
+            let table = sample(&mut next);
+            let (fleet, routes) = (table.fleet(), table.routes());
+            let from = Sources { fleet, routes, geography: &geography, geo_candidates: round % 5 };
+            let spec = ViewSpec::of(&fleet.services()[0]);
+            let mut maker = ListMaker::new(spec.clone(), fleet);
+            maker.learn_vias(from);
+            let (mut ids, mut identities) = (HashMap::new(), HashMap::new());
+            for draw in 0..3_000 {
+                if draw % 1_000 == 0 {
+                    maker.rest();
+                }
+                let location = geography.lookup(IpAddr::from([next(11) as u8, 0, 0, 0]));
+                let chain: Vec<ViaId> =
+                    (0..next(4)).map(|_| ViaId::at(next(routes.vias.len() as u64) as usize)).collect();
+                let chain_id = chain.iter().fold(ChainId::NONE, |around, &via| maker.chain(around, via));
+                let found = maker.list(from, chain_id, location);
+                if !spec.geo.is_allowed(geography.location(location).country) {
+                    assert_eq!(found.0, ListId::DENIED);
+                    continue;
+                }
+                let list = written_out(from, &spec, &chain, location);
+                assert!(maker.lists.get(found.0).iter().eq(list.iter().copied()), "{list:?}");
+                let number = (ListId::OWN + ids.len()) as u32;
+                let clusters: Vec<ClusterId> = list.iter().map(|place| place.cluster).collect();
+                let id = *ids.entry(list).or_insert(number);
+                let identity = *identities.entry(clusters).or_insert(IDENTITY_MIN + id);
+                assert_eq!(found, (ListId(id), identity));
+            }
+            assert!(ids.len() > 100 && identities.len() < ids.len(), "{} {}", ids.len(), identities.len());
         }
     }
 }

@@ -8,7 +8,9 @@
 //! | file | what |
 //! |---|---|
 //! | `view` | for every client a list of clusters, and for how wide a block it holds |
+//! | `list` | a list, and how all of a view are kept |
 //! | `lists` | how a list is made from routes, geography and defaults |
+//! | `index` | the maps for that |
 //! | `build` | the sweep that fills the tables |
 //! | `standing` | health, counted by cluster |
 //! | `names` | qname to service or appliance |
@@ -16,7 +18,9 @@
 //! | `moved` | how much address space two generations send elsewhere |
 
 mod build;
+mod index;
 mod kept;
+mod list;
 mod lists;
 mod moved;
 mod names;
@@ -25,10 +29,11 @@ mod view;
 
 pub use build::Dirty;
 pub use kept::KEPT_VERSION;
+pub use list::{Kind, LISTS_MAX, List, Place};
 pub use moved::{Moved, moved};
 pub use names::{Named, Names, parent_of, wire_name};
 pub use standing::{ClusterStanding, Counts, Standings, is_taken_out};
-pub use view::{Found, Kind, LISTS_MAX, Members, Place, View, ViewSpec};
+pub use view::{Found, Members, View, ViewSpec};
 
 use crate::fleet::{ApplianceId, ClusterId, Fleet, ServiceId};
 use crate::geo::Geography;
@@ -207,6 +212,11 @@ impl Compiler {
         });
         let services = last.services.clone();
         self.finish(table, geography, settings, services, views, Some(last))
+    }
+
+    /// Octets that it holds for the next change, besides what it compiled.
+    pub fn heap_bytes(&self) -> usize {
+        self.builders.iter().map(ViewBuilder::heap_bytes).sum()
     }
 
     /// Lists that the builders hold.

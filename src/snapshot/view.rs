@@ -4,10 +4,10 @@
 //! health. Lists are shared by all addresses that have the same one; a table entry is a list number
 //! and one bit for space that is not globally reachable.
 
+use super::list::{List, ListId, Lists};
 use crate::fleet::{ClusterId, Fleet, GeoRules, Service};
-use crate::lpm::{Hit, Lpm, VALUE_BITS};
+use crate::lpm::{Hit, Lpm};
 use crate::prefix::{Client, special};
-use serde::Serialize;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -30,80 +30,6 @@ impl ViewSpec {
             geo: service.geo.clone(),
             default_clusters: service.default_clusters.clone(),
         }
-    }
-}
-
-/// Why a cluster is on a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// It heard a route that covers the client.
-    Route,
-    /// It is one of the nearest.
-    Geo,
-    /// It is one of the service's default clusters.
-    Default,
-}
-
-/// A cluster on a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Why it is there, at its first place.
-    pub kind: Kind,
-}
-
-/// A list of a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ListId(pub(super) u32);
-
-impl ListId {
-    /// Nobody, because the client's country is denied.
-    pub(super) const DENIED: Self = Self(0);
-    /// Nobody, because the block stands for IPv4 clients and is never looked up.
-    pub(super) const TRANSITION: Self = Self(1);
-}
-
-/// Lists of a view, at most: as many as table values can name.
-pub const LISTS_MAX: usize = 1 << (VALUE_BITS - 1);
-
-/// All lists of a view, end to end.
-#[derive(Debug, Clone)]
-pub(super) struct Lists {
-    pub(super) ends: Vec<u32>,
-    pub(super) places: Vec<Place>,
-}
-
-impl Lists {
-    /// Only the two lists without places that have a number of their own.
-    pub(super) fn new() -> Self {
-        Self { ends: vec![0, 0], places: Vec::new() }
-    }
-
-    /// Number of lists.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Adds a list.
-    pub(super) fn push(&mut self, list: &[Place]) -> ListId {
-        let id = ListId(u32::try_from(self.ends.len()).expect("fewer lists than table entries"));
-        self.places.extend_from_slice(list);
-        self.ends.push(u32::try_from(self.places.len()).expect("fewer than 2^32 places"));
-        id
-    }
-
-    /// The clusters of a list, best first.
-    pub(super) fn get(&self, id: ListId) -> &[Place] {
-        let at = id.0 as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        &self.places[start as usize..self.ends[at] as usize]
-    }
-
-    /// Octets on the heap.
-    fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.ends) + size_of_val(&*self.places)
     }
 }
 
@@ -143,7 +69,7 @@ impl Value {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found<'a> {
     /// Clusters, best first.
-    pub list: &'a [Place],
+    pub list: List<'a>,
     /// The client's country is denied; the list is empty.
     pub is_denied: bool,
     /// The address is nobody's on the Internet and no route inside its special block covers it: as
@@ -216,7 +142,12 @@ impl View {
 
     /// Octets on the heap, parts shared with other generations counted in full.
     pub fn heap_bytes(&self) -> usize {
-        self.v4.heap_bytes() + self.v6.heap_bytes() + self.lists.heap_bytes()
+        self.heap_parts().iter().sum()
+    }
+
+    /// The same by part: the tables of IPv4 and IPv6, and the lists.
+    pub fn heap_parts(&self) -> [usize; 3] {
+        [self.v4.heap_bytes(), self.v6.heap_bytes(), self.lists.heap_bytes()]
     }
 
     /// Table entries, IPv4 and IPv6, parts that updates left behind included.

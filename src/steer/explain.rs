@@ -215,7 +215,7 @@ impl Writer<'_> {
             chosen: self.chosen(ask, ranking),
             cluster: served.map(|place| fleet.cluster(place.cluster).name.to_string()),
             outcome: outcome_name(self.choice.verdict),
-            first_match: first.map(|&place| FirstMatch {
+            first_match: first.map(|place| FirstMatch {
                 matched: kind_name(place.kind),
                 prefix: self.prefix_of(place),
                 cluster: fleet.cluster(place.cluster).name.to_string(),
@@ -271,7 +271,7 @@ impl Writer<'_> {
     }
 
     fn candidates(&self, served: Option<Place>) -> Vec<CandidateReport> {
-        let one = |(at, &place): (usize, &Place)| self.candidate(at + 1, place, served);
+        let one = |(at, place): (usize, Place)| self.candidate(at + 1, place, served);
         self.found.list.iter().enumerate().map(one).collect()
     }
 

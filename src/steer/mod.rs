@@ -27,7 +27,9 @@ use crate::metrics::Label;
 use crate::policy::KEPT_MAX;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, transition};
-use crate::snapshot::{ClusterStanding, Found, Kind, Members, Place, Snapshot, Standings, is_taken_out};
+use crate::snapshot::{
+    ClusterStanding, Found, Kind, List, Members, Place, Snapshot, Standings, is_taken_out,
+};
 use std::net::IpAddr;
 
 /// Appliances in a ranked list, at most.
@@ -363,7 +365,7 @@ struct Walk<'a> {
     service: &'a Service,
     members: &'a Members,
     standings: &'a Standings,
-    list: &'a [Place],
+    list: List<'a>,
     key: KeyHash,
 }
 
@@ -468,15 +470,14 @@ impl Walk<'_> {
                 if ranking.appliances.len() >= RANKED_MAX {
                     return;
                 }
-                self.collect(*place, Stage::Healthy, with, without, ranking);
+                self.collect(place, Stage::Healthy, with, without, ranking);
             }
         }
     }
 
     /// Finds who serves, stage by stage.
     fn choose(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
-        let has_active =
-            |family| self.list.iter().any(|place| self.standing_of(*place).active.of(family) > 0);
+        let has_active = |family| self.list.iter().any(|place| self.standing_of(place).active.of(family) > 0);
         for stage in [Stage::Healthy, Stage::ShedIgnored, Stage::HealthBroken, Stage::Draining] {
             if let Some(verdict) = self.first(stage, needed, recorder) {
                 return verdict;
@@ -498,7 +499,7 @@ impl Walk<'_> {
 
     /// The first cluster that `stage` accepts.
     fn first(&self, stage: Stage, needed: Option<Family>, recorder: &mut impl Recorder) -> Option<Verdict> {
-        for (position, &place) in self.list.iter().enumerate() {
+        for (position, place) in self.list.iter().enumerate() {
             match self.check(place, stage, needed) {
                 Ok(()) => return Some(Verdict::Serve { place, position, stage }),
                 Err(why) => recorder.passed(place, stage, why),

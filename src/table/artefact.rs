@@ -25,6 +25,7 @@ use crate::fleet::ClusterId;
 use crate::prefix::Bits;
 use crate::problem::Problem;
 use crate::units::Epoch;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 /// First octets of every artefact.
@@ -41,6 +42,8 @@ const HEAD_LEN: usize = 16 + ENTRY_LEN * SECTIONS.len();
 pub const DIGEST_LEN: usize = 32;
 /// Octets of one candidate.
 const CANDIDATE_LEN: usize = 20;
+/// Items that are written at a time.
+const ITEMS_AT_A_TIME: usize = 1 << 12;
 
 /// Why bytes are no artefact that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,84 +80,154 @@ pub fn is_artefact(bytes: &[u8]) -> bool {
 
 /// The artefact of `table`.
 pub fn write(table: &Table) -> Vec<u8> {
-    let routes = table.routes();
-    let mut order = ViaOrder { new: vec![u32::MAX; routes.vias.len()], old: Vec::new() };
-    let v4 = write_routes(&routes.v4, &mut order);
-    let v6 = write_routes(&routes.v6, &mut order);
-    let sections = [table.fleet_text().into_bytes(), write_vias(&routes.vias, &order.old), v4, v6];
-    let len = HEAD_LEN + sections.iter().map(Vec::len).sum::<usize>() + DIGEST_LEN;
-    let mut out = Vec::with_capacity(len);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&(SECTIONS.len() as u32).to_le_bytes());
-    let mut offset = HEAD_LEN as u64;
-    for (kind, section) in (1u32..).zip(&sections) {
-        out.extend_from_slice(&kind.to_le_bytes());
-        out.extend_from_slice(&crc32fast::hash(section).to_le_bytes());
-        out.extend_from_slice(&offset.to_le_bytes());
-        out.extend_from_slice(&(section.len() as u64).to_le_bytes());
-        offset += section.len() as u64;
-    }
-    for section in &sections {
-        out.extend_from_slice(section);
-    }
-    let digest = ring::digest::digest(&ring::digest::SHA256, &out);
-    out.extend_from_slice(digest.as_ref());
-    out
-}
-
-/// Sets of candidates numbered by first use.
-struct ViaOrder {
-    /// New number by old id; `u32::MAX`: not used so far.
-    new: Vec<u32>,
-    /// Old ids by new number.
-    old: Vec<ViaId>,
-}
-
-impl ViaOrder {
-    /// The new number of `id`.
-    fn number(&mut self, id: ViaId) -> u32 {
-        let slot = &mut self.new[id.index()];
-        if *slot == u32::MAX {
-            *slot = self.old.len() as u32;
-            self.old.push(id);
-        }
-        *slot
-    }
-}
-
-/// The columns of one family.
-fn write_routes<B: Bits>(set: &RouteSet<B>, order: &mut ViaOrder) -> Vec<u8> {
-    let (firsts, lens, vias) = set.columns();
-    let width = usize::from(B::LEN / 8);
-    let mut out = Vec::with_capacity(4 + firsts.len() * (width + 5));
-    out.extend_from_slice(&(firsts.len() as u32).to_le_bytes());
-    for first in firsts {
-        out.extend_from_slice(&first.widen().to_le_bytes()[..width]);
-    }
-    out.extend_from_slice(lens);
-    for &via in vias {
-        out.extend_from_slice(&order.number(via).to_le_bytes());
-    }
-    out
-}
-
-/// The sets `ids` of `pool`.
-fn write_vias(pool: &ViaPool, ids: &[ViaId]) -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend_from_slice(&(ids.len() as u32).to_le_bytes());
-    let mut end = 0u32;
-    for &id in ids {
-        end += pool.get(id).len() as u32;
-        out.extend_from_slice(&end.to_le_bytes());
+    write_to(table, &mut out).unwrap_or_else(|_| unreachable!("a vector takes everything"));
+    out
+}
+
+/// Writes the artefact of `table`, little by little; the digest at its end comes back.
+///
+/// Sections are made twice: their lengths and checksums stand before them.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_to(table: &Table, out: &mut impl Write) -> io::Result<[u8; DIGEST_LEN]> {
+    let sections = Sections::of(table);
+    let mut head = Vec::with_capacity(HEAD_LEN);
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&(SECTIONS.len() as u32).to_le_bytes());
+    let mut offset = HEAD_LEN as u64;
+    for kind in 1..=SECTIONS.len() as u32 {
+        let mut measured = Measured::default();
+        sections.write(kind, &mut measured)?;
+        head.extend_from_slice(&kind.to_le_bytes());
+        head.extend_from_slice(&measured.crc.finalize().to_le_bytes());
+        head.extend_from_slice(&offset.to_le_bytes());
+        head.extend_from_slice(&measured.len.to_le_bytes());
+        offset += measured.len;
     }
-    for candidate in ids.iter().flat_map(|&id| pool.get(id)) {
-        let Candidate { cluster, local_pref, as_path_len, origin, med } = *candidate;
-        for number in [cluster.index() as u32, local_pref, as_path_len, origin as u32, med] {
-            out.extend_from_slice(&number.to_le_bytes());
+    let mut out = Hashed { out, hash: ring::digest::Context::new(&ring::digest::SHA256) };
+    out.write_all(&head)?;
+    for kind in 1..=SECTIONS.len() as u32 {
+        sections.write(kind, &mut out)?;
+    }
+    let digest = out.hash.finish();
+    out.out.write_all(digest.as_ref())?;
+    Ok(digest.as_ref().try_into().expect("SHA-256 has 32 octets"))
+}
+
+/// How long something is, and its CRC-32.
+#[derive(Default)]
+struct Measured {
+    len: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Write for Measured {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.len += octets.len() as u64;
+        self.crc.update(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is written on, and hashed.
+struct Hashed<'a, W> {
+    out: &'a mut W,
+    hash: ring::digest::Context,
+}
+
+impl<W: Write> Write for Hashed<'_, W> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let len = self.out.write(octets)?;
+        self.hash.update(&octets[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The four sections of a table.
+struct Sections<'a> {
+    fleet: String,
+    routes: &'a Routes,
+    /// Sets of candidates by first use.
+    vias: Vec<ViaId>,
+    /// Their numbers, by id; `u32::MAX`: not used.
+    numbers: Vec<u32>,
+}
+
+impl<'a> Sections<'a> {
+    /// Those of `table`.
+    fn of(table: &'a Table) -> Self {
+        let routes = table.routes();
+        let (mut vias, mut numbers) = (Vec::new(), vec![u32::MAX; routes.vias.len()]);
+        for &via in routes.v4.columns().2.iter().chain(routes.v6.columns().2) {
+            let number = &mut numbers[via.index()];
+            if *number == u32::MAX {
+                *number = vias.len() as u32;
+                vias.push(via);
+            }
+        }
+        Self { fleet: table.fleet_text(), routes, vias, numbers }
+    }
+
+    /// Writes the section of this kind.
+    fn write(&self, kind: u32, out: &mut impl Write) -> io::Result<()> {
+        match kind {
+            1 => out.write_all(self.fleet.as_bytes()),
+            2 => self.write_vias(out),
+            3 => self.write_routes(&self.routes.v4, out),
+            _ => self.write_routes(&self.routes.v6, out),
         }
     }
-    out
+
+    /// The sets of candidates.
+    fn write_vias(&self, out: &mut impl Write) -> io::Result<()> {
+        let pool = &self.routes.vias;
+        out.write_all(&(self.vias.len() as u32).to_le_bytes())?;
+        let mut end = 0u32;
+        put(&self.vias, out, |&id, piece| {
+            end += pool.get(id).len() as u32;
+            piece.extend_from_slice(&end.to_le_bytes());
+        })?;
+        put(&self.vias, out, |&id, piece| {
+            for candidate in pool.get(id) {
+                let Candidate { cluster, local_pref, as_path_len, origin, med } = *candidate;
+                for number in [cluster.index() as u32, local_pref, as_path_len, origin as u32, med] {
+                    piece.extend_from_slice(&number.to_le_bytes());
+                }
+            }
+        })
+    }
+
+    /// The columns of one family.
+    fn write_routes<B: Bits>(&self, set: &RouteSet<B>, out: &mut impl Write) -> io::Result<()> {
+        let (firsts, lens, vias) = set.columns();
+        let width = usize::from(B::LEN / 8);
+        out.write_all(&(firsts.len() as u32).to_le_bytes())?;
+        put(firsts, out, |first, piece| piece.extend_from_slice(&first.widen().to_le_bytes()[..width]))?;
+        out.write_all(lens)?;
+        put(vias, out, |via, piece| piece.extend_from_slice(&self.numbers[via.index()].to_le_bytes()))
+    }
+}
+
+/// Writes `items`, as `octets` has each, in pieces that need no buffer.
+fn put<T>(items: &[T], out: &mut impl Write, mut octets: impl FnMut(&T, &mut Vec<u8>)) -> io::Result<()> {
+    let mut piece = Vec::new();
+    for some in items.chunks(ITEMS_AT_A_TIME) {
+        some.iter().for_each(|item| octets(item, &mut piece));
+        out.write_all(&piece)?;
+        piece.clear();
+    }
+    Ok(())
 }
 
 /// Reads an artefact.

@@ -1,4 +1,4 @@
-//! Bodies as they were sent, decompressed under a cap.
+//! Bodies as they were sent, decompressed under a cap, as they come or whole.
 //!
 //! Layer 3.
 
@@ -45,30 +45,79 @@ pub enum BodyError {
     Corrupt(String),
 }
 
+/// A body that is decompressed as it comes.
+pub struct Decoder<'a> {
+    from: Box<dyn Read + Send + 'a>,
+    cap: usize,
+    /// Octets that may still come.
+    left: usize,
+}
+
+impl<'a> Decoder<'a> {
+    /// Decompresses what `source` has, at most `cap` octets of it.
+    ///
+    /// # Errors
+    /// When there is no room to begin.
+    pub fn new(encoding: Encoding, source: impl Read + Send + 'a, cap: usize) -> Result<Self, BodyError> {
+        let from: Box<dyn Read + Send + 'a> = match encoding {
+            Encoding::Identity => Box::new(source),
+            Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(source)),
+            Encoding::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(source).map_err(corrupt)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
+                Box::new(decoder)
+            }
+        };
+        Ok(Self { from, cap, left: cap })
+    }
+
+    /// Fills `piece` from its beginning, as far as there is something at once; 0 at the end.
+    ///
+    /// # Errors
+    /// [`BodyError`]; there is nothing more to be had then.
+    pub fn read(&mut self, piece: &mut [u8]) -> Result<usize, BodyError> {
+        let len = loop {
+            match self.from.read(piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(corrupt)?,
+            }
+        };
+        self.left = self.left.checked_sub(len).ok_or(BodyError::TooLarge { cap: self.cap })?;
+        Ok(len)
+    }
+
+    /// Appends all that is left to `out`.
+    ///
+    /// # Errors
+    /// As [`Decoder::read`].
+    pub fn read_to_end(&mut self, out: &mut Vec<u8>) -> Result<(), BodyError> {
+        let before = out.len();
+        let mut from = (&mut self.from).take((self.left as u64).saturating_add(1));
+        from.read_to_end(out).map_err(corrupt)?;
+        self.left = self.left.checked_sub(out.len() - before).ok_or(BodyError::TooLarge { cap: self.cap })?;
+        Ok(())
+    }
+}
+
+/// That `error` came of decompressing.
+fn corrupt(error: io::Error) -> BodyError {
+    BodyError::Corrupt(error.to_string())
+}
+
 /// Decompresses `bytes`, reading no further than one octet past `cap`.
 ///
 /// # Errors
 /// [`BodyError`].
 pub fn decode_body(encoding: Encoding, bytes: &[u8], cap: usize) -> Result<Cow<'_, [u8]>, BodyError> {
-    let corrupt = |error: io::Error| BodyError::Corrupt(error.to_string());
     match encoding {
         Encoding::Identity if bytes.len() > cap => Err(BodyError::TooLarge { cap }),
         Encoding::Identity => Ok(Cow::Borrowed(bytes)),
-        Encoding::Gzip => read_capped(flate2::bufread::MultiGzDecoder::new(bytes), cap).map(Cow::Owned),
-        Encoding::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes).map_err(corrupt)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(corrupt)?;
-            read_capped(decoder, cap).map(Cow::Owned)
+        Encoding::Gzip | Encoding::Zstd => {
+            let mut out = Vec::new();
+            Decoder::new(encoding, bytes, cap)?.read_to_end(&mut out)?;
+            Ok(Cow::Owned(out))
         }
     }
-}
-
-/// Reads to the end or past `cap`.
-fn read_capped(reader: impl Read, cap: usize) -> Result<Vec<u8>, BodyError> {
-    let mut out = Vec::new();
-    let mut reader = reader.take((cap as u64).saturating_add(1));
-    reader.read_to_end(&mut out).map_err(|error| BodyError::Corrupt(error.to_string()))?;
-    if out.len() > cap { Err(BodyError::TooLarge { cap }) } else { Ok(out) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::Table;
 use super::draft::{ItemKind, still_referred};
 use super::findings::Findings;
 use super::pending::Settled;
-use super::read::{Lines, Read, Reader, empty_text};
+use super::read::{Read, Reader, empty_text};
 use super::routes::{RouteSet, Routes, ViaId, ViaPool};
 use crate::fleet::{ClusterId, Fleet};
 use crate::prefix::{Bits, Block, Prefix};
@@ -61,18 +61,15 @@ pub struct DeltaRoutes {
 /// Applies a delta to `base`.
 ///
 /// # Errors
-/// [`DeltaError::WrongBase`] before anything else of the text is looked at; else every problem.
+/// [`DeltaError::WrongBase`] whatever else is wrong with the text; else every problem.
 pub fn read_delta(bytes: &[u8], base: &Table) -> Result<Delta, DeltaError> {
     let mut reader = Reader::of_delta();
-    let mut lines = Lines::new(bytes);
-    let header = reader.first_line(&mut lines, "delta");
+    reader.push(bytes);
+    reader.end();
+    let Reader { mut out, draft, routes, removed, header, .. } = reader;
     if let Some(on) = header.as_ref().and_then(|header| header.base).filter(|on| *on != base.epoch()) {
         return Err(DeltaError::WrongBase { base: on, served: base.epoch() });
     }
-    if !reader.is_foreign {
-        reader.rest(lines);
-    }
-    let Reader { mut out, draft, routes, removed, .. } = reader;
     let removed_clusters: Vec<(Box<str>, u64)> =
         draft.removed_clusters().map(|(name, line)| (name.into(), line)).collect();
     let fleet = if draft.is_empty() {
@@ -157,7 +154,7 @@ fn pool_for(base: &Table, fleet: &Arc<Fleet>) -> (ViaPool, Option<Vec<ViaId>>) {
 fn edits<B: Bits>(
     out: &mut Findings,
     base: &RouteSet<B>,
-    set: Settled<B>,
+    set: Vec<Settled<B>>,
     removed: Removals<B>,
 ) -> Vec<Edit<B>> {
     let mut all: Vec<(Block<B>, Option<ViaId>, u64)> = Vec::with_capacity(set.len() + removed.len());
@@ -174,7 +171,7 @@ fn edits<B: Bits>(
         }
         all.push((block, None, line));
     }
-    all.extend(set.into_iter().map(|(block, via, line)| (block, Some(via), line)));
+    all.extend(set.into_iter().map(|route| (route.block, Some(route.via), u64::from(route.line))));
     all.sort_unstable();
     for pair in all.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
         let (first, later) = if pair[0].2 < pair[1].2 { (pair[0], pair[1]) } else { (pair[1], pair[0]) };
@@ -409,6 +406,10 @@ mod tests {
             &["2: remove.route: found \"198.51.100.1/24\", expected no host bits, as in 198.51.100.0/24"],
         );
         check(
+            r#"{"remove":{"resolver":"8.8.8.0/24"}}"#,
+            &["2: remove.resolver: found \"8.8.8.0/24\", expected a resolver of the served table"],
+        );
+        check(
             r#"{"remove":{"site":"x"}}"#,
             &["2: remove.site: found \"x\", expected a site of the served table"],
         );
@@ -428,11 +429,15 @@ mod tests {
         );
         check(
             r#"{"remove":{}}"#,
-            &["2: remove: found not one key, expected one of site, cluster, appliance, service, route"],
+            &[
+                "2: remove: found not one key, expected one of site, cluster, appliance, service, resolver, route",
+            ],
         );
         check(
             r#"{"remove":{"appliance":"ams1-c001","site":"ams1"}}"#,
-            &["2: remove: found not one key, expected one of site, cluster, appliance, service, route"],
+            &[
+                "2: remove: found not one key, expected one of site, cluster, appliance, service, resolver, route",
+            ],
         );
         check(
             r#"{"remove":{"rout":"0.0.0.0/0"}}"#,

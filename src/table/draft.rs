@@ -6,7 +6,8 @@
 use super::findings::Findings;
 use super::items::{ApplianceItem, ClusterItem, Made, ServiceItem};
 use crate::fleet::{
-    Appliance, Cluster, ClusterId, Fleet, FleetParts, PathwayTarget, Scheme, Serves, Service, Site, SiteId,
+    Appliance, Cluster, ClusterId, Fleet, FleetParts, PathwayTarget, Resolver, Scheme, Serves, Service, Site,
+    SiteId,
 };
 use crate::problem::Problem;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -18,6 +19,8 @@ pub const SITES_MAX: usize = 100_000;
 pub const CLUSTERS_MAX: usize = 100_000;
 /// Most appliances of a table.
 pub const APPLIANCES_MAX: usize = 1_000_000;
+/// Most resolvers of a table.
+pub const RESOLVERS_MAX: usize = 1_000_000;
 /// Most services of a table: their ids are 16 bits.
 pub const SERVICES_MAX: usize = 65_535;
 
@@ -32,6 +35,8 @@ pub(super) enum ItemKind {
     Appliance,
     /// A service.
     Service,
+    /// A resolver, named by its prefix.
+    Resolver,
 }
 
 impl ItemKind {
@@ -42,12 +47,18 @@ impl ItemKind {
             Self::Cluster => "cluster",
             Self::Appliance => "appliance",
             Self::Service => "service",
+            Self::Resolver => "resolver",
         }
     }
 
     /// The key of its name, dotted.
     fn name_key(self) -> String {
-        format!("{}.{}", self.as_str(), if self == Self::Site { "code" } else { "name" })
+        let key = match self {
+            Self::Site => "code",
+            Self::Resolver => "prefix",
+            Self::Cluster | Self::Appliance | Self::Service => "name",
+        };
+        format!("{}.{key}", self.as_str())
     }
 }
 
@@ -155,6 +166,7 @@ pub(super) struct Draft {
     clusters: Kind<ClusterItem>,
     appliances: Kind<ApplianceItem>,
     services: Kind<ServiceItem>,
+    resolvers: Kind<Resolver>,
     removed: Removed,
 }
 
@@ -165,6 +177,7 @@ impl Draft {
             && self.clusters.entries.is_empty()
             && self.appliances.entries.is_empty()
             && self.services.entries.is_empty()
+            && self.resolvers.entries.is_empty()
             && self.removed.is_empty()
     }
 
@@ -188,6 +201,11 @@ impl Draft {
         self.services.add(out, ItemKind::Service, line, made);
     }
 
+    /// Adds a resolver.
+    pub(super) fn add_resolver(&mut self, out: &mut Findings, line: u64, made: Made<Resolver>) {
+        self.resolvers.add(out, ItemKind::Resolver, line, made);
+    }
+
     /// Notes that `line` of a delta takes `name` away.
     pub(super) fn remove(&mut self, out: &mut Findings, line: u64, kind: ItemKind, name: Box<str>) {
         let found = format!("`{name}` again");
@@ -207,6 +225,7 @@ impl Draft {
                 ItemKind::Cluster => whole.clusters.by_name.contains_key(name),
                 ItemKind::Appliance => whole.appliances.by_name.contains_key(name),
                 ItemKind::Service => whole.services.by_name.contains_key(name),
+                ItemKind::Resolver => whole.resolvers.by_name.contains_key(name),
             };
             if !is_there {
                 let expected = format!("a {} of the served table", kind.as_str());
@@ -217,6 +236,7 @@ impl Draft {
         whole.clusters.overlay(out, self.clusters, ItemKind::Cluster, &self.removed);
         whole.appliances.overlay(out, self.appliances, ItemKind::Appliance, &self.removed);
         whole.services.overlay(out, self.services, ItemKind::Service, &self.removed);
+        whole.resolvers.overlay(out, self.resolvers, ItemKind::Resolver, &self.removed);
         whole.removed = self.removed;
         whole
     }
@@ -243,6 +263,9 @@ impl Draft {
             let service = Service { default_clusters: Box::default(), ..service.clone() };
             whole.services.put(0, service.name.clone(), Some(ServiceItem { service, default_clusters }));
         }
+        for resolver in base.resolvers() {
+            whole.resolvers.put(0, resolver.prefix.to_string().into(), Some(resolver.clone()));
+        }
         whole
     }
 
@@ -265,6 +288,7 @@ impl Draft {
         self.clusters.check_count(out, ItemKind::Cluster, CLUSTERS_MAX);
         self.appliances.check_count(out, ItemKind::Appliance, APPLIANCES_MAX);
         self.services.check_count(out, ItemKind::Service, SERVICES_MAX);
+        self.resolvers.check_count(out, ItemKind::Resolver, RESOLVERS_MAX);
         let mut checker = Checker { draft: &self, told: FxHashSet::default() };
         checker.references(out);
         checker.services(out);
@@ -299,7 +323,9 @@ impl Draft {
             ..item.service
         });
         let services = services.collect();
-        Fleet::build(FleetParts { sites: self.sites.into_items().collect(), clusters, appliances, services })
+        let resolvers = self.resolvers.into_items().collect();
+        let sites = self.sites.into_items().collect();
+        Fleet::build(FleetParts { sites, clusters, appliances, services, resolvers })
     }
 }
 

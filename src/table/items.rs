@@ -6,10 +6,12 @@
 use super::findings::Findings;
 use super::json::{Fields, Json};
 use super::names;
+use super::pending;
 use crate::fleet::{
-    Appliance, Class, ClusterId, ContentKey, Country, Families, GeoRules, Pathway, PathwayTarget, Scheme,
-    Serves, Service, Site, Status,
+    Appliance, Class, ClusterId, ContentKey, Country, Families, GeoRules, Pathway, PathwayTarget, Resolver,
+    Scheme, Serves, Service, Site, Status,
 };
+use crate::prefix::Prefix;
 use rustc_hash::FxHashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -201,6 +203,24 @@ pub(super) fn appliance(out: &mut Findings, line: u64, json: Json<'_>) -> Made<A
             tags,
         };
         Some(ApplianceItem { appliance, cluster: cluster? })
+    })
+}
+
+/// Most networks of a resolver's clients.
+const CLIENTS_MAX: usize = 16;
+
+/// Reads `{"prefix","clients"}`.
+pub(super) fn resolver(out: &mut Findings, line: u64, json: Json<'_>) -> Made<Resolver> {
+    let name = name_at(&json, "prefix", |text| Some(text.parse::<Prefix>().ok()?.to_string().into()));
+    made(out, (line, "resolver"), json, name, |out, fields| {
+        let value = fields.need(out, "prefix", pending::PREFIX);
+        let prefix = value.and_then(|value| pending::prefix(out, fields, "prefix", &value));
+        let clients = fields.texts(out, "clients", pending::PREFIX, |text| text.parse::<Prefix>().ok());
+        if clients.is_empty() || clients.len() > CLIENTS_MAX {
+            let found = format!("{} prefixes", clients.len());
+            fields.problem(out, "clients", found, format!("1 to {CLIENTS_MAX} prefixes"));
+        }
+        Some(Resolver { prefix: prefix?, clients: clients.into() })
     })
 }
 

@@ -43,7 +43,7 @@ pub use items::{ANSWERS, ANSWERS_MAX, CAPACITY_MBPS, TTL_S, TTL_S_MAX};
 pub use pending::{LOCAL_PREF, VIA_MAX};
 #[cfg(feature = "fuzzing")]
 pub use read::read_full_thoroughly;
-pub use read::{FORMAT, Header, MINOR, Read, read_full, read_header};
+pub use read::{FORMAT, Full, FullReader, Header, MINOR, Read, read_full, read_header};
 pub use routes::{Candidate, Origin, RouteSet, Routes, ViaId, ViaPool};
 
 /// Everything an inventory service pushed, at one epoch. Immutable; its parts are shared.

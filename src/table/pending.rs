@@ -24,7 +24,7 @@ pub const LOCAL_PREF: u32 = 100;
 pub(super) const ORIGINS: [(&str, Origin); 3] =
     [("igp", Origin::Igp), ("egp", Origin::Egp), ("incomplete", Origin::Incomplete)];
 /// What a prefix should be, for problems.
-const PREFIX: &str = "an address and a length, as 192.0.2.0/24 or 2001:db8::/32";
+pub(super) const PREFIX: &str = "an address and a length, as 192.0.2.0/24 or 2001:db8::/32";
 
 /// A candidate whose cluster is an index into [`RawVias::names`].
 #[derive(Debug, Clone, Copy)]
@@ -58,15 +58,15 @@ fn default_local_pref() -> u32 {
 
 /// Sets of candidates in the order read, clusters still names.
 #[derive(Debug, Default)]
-struct RawVias<'a> {
-    by_text: FxHashMap<&'a [u8], u32>,
+struct RawVias {
+    by_text: FxHashMap<Box<[u8]>, u32>,
     ends: Vec<u32>,
     items: Vec<Heard>,
     names: Vec<Box<str>>,
     by_name: FxHashMap<Box<str>, u32>,
 }
 
-impl<'a> RawVias<'a> {
+impl RawVias {
     /// The index of a cluster's name.
     fn name(&mut self, name: &str) -> u32 {
         if let Some(&at) = self.by_name.get(name) {
@@ -91,11 +91,11 @@ impl<'a> RawVias<'a> {
     }
 
     /// The set that `text` writes, if it is in the usual shape and without a fault of its own.
-    fn plain(&mut self, text: &'a [u8]) -> Option<u32> {
+    fn plain(&mut self, text: &[u8]) -> Option<u32> {
         if let Some(&at) = self.by_text.get(text) {
             return Some(at);
         }
-        let list: Vec<PlainCandidate<'a>> = serde_json::from_slice(text).ok()?;
+        let list: Vec<PlainCandidate<'_>> = serde_json::from_slice(text).ok()?;
         let is_plain = |candidate: &PlainCandidate<'_>| names::plain(candidate.cluster).is_some();
         if list.is_empty() || list.len() > VIA_MAX || !list.iter().all(is_plain) {
             return None;
@@ -111,7 +111,7 @@ impl<'a> RawVias<'a> {
             });
         }
         let at = self.end();
-        self.by_text.insert(text, at);
+        self.by_text.insert(text.into(), at);
         Some(at)
     }
 }
@@ -124,25 +124,28 @@ struct Pending<B> {
     via: u32,
 }
 
-/// A route of a text: prefix, where it leads, line. Sorted by prefix, each once.
-pub(super) type Settled<B> = Vec<(Block<B>, ViaId, u64)>;
+/// A route of a text that may stay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled<B> {
+    /// Its prefix.
+    pub(super) block: Block<B>,
+    /// Its line.
+    pub(super) line: u32,
+    /// Where it leads.
+    pub(super) via: ViaId,
+}
 
 /// Routes as they are read.
 #[derive(Debug, Default)]
-pub(super) struct PendingRoutes<'a> {
+pub(super) struct PendingRoutes {
     v4: Vec<Pending<u32>>,
     v6: Vec<Pending<u128>>,
-    vias: RawVias<'a>,
+    vias: RawVias,
 }
 
-impl<'a> PendingRoutes<'a> {
-    /// Makes room for about `count` routes.
-    pub(super) fn reserve(&mut self, count: usize) {
-        self.v4.reserve(count);
-    }
-
+impl PendingRoutes {
     /// Takes a line in the usual shape; `false`: another shape, or something is wrong with it.
-    pub(super) fn take_plain(&mut self, line: u64, text: &'a [u8]) -> bool {
+    pub(super) fn take_plain(&mut self, line: u64, text: &[u8]) -> bool {
         let Ok(line) = u32::try_from(line) else { return false };
         let Some((prefix, via)) = split_plain(text) else { return false };
         if let Some(block) = plain_v4(prefix) {
@@ -209,13 +212,13 @@ impl<'a> PendingRoutes<'a> {
     }
 
     /// Resolves, sorts, and finds duplicates: an identical one is a warning, another a problem.
-    /// Sets of candidates go into `pool`.
+    /// Sets of candidates go into `pool`. Routes come back sorted by prefix, each once.
     pub(super) fn settle(
         self,
         out: &mut Findings,
         pool: &mut ViaPool,
         resolve: impl Fn(&str) -> Option<ClusterId>,
-    ) -> (Settled<u32>, Settled<u128>) {
+    ) -> (Vec<Settled<u32>>, Vec<Settled<u128>>) {
         let resolved = resolve_vias(&self.vias, pool, resolve);
         let v4 = settle_family(out, self.v4, &resolved);
         let v6 = settle_family(out, self.v6, &resolved);
@@ -246,11 +249,7 @@ struct Fault {
 type Resolved = Vec<Result<ViaId, Box<[Fault]>>>;
 
 /// Finds the clusters of every set, and interns the sets without fault.
-fn resolve_vias(
-    vias: &RawVias<'_>,
-    pool: &mut ViaPool,
-    resolve: impl Fn(&str) -> Option<ClusterId>,
-) -> Resolved {
+fn resolve_vias(vias: &RawVias, pool: &mut ViaPool, resolve: impl Fn(&str) -> Option<ClusterId>) -> Resolved {
     let clusters: Vec<Option<ClusterId>> = vias.names.iter().map(|name| resolve(name)).collect();
     let mut scratch = Vec::new();
     let mut resolved = Resolved::with_capacity(vias.ends.len());
@@ -270,7 +269,7 @@ fn resolve_vias(
 }
 
 /// Unknown clusters, and clusters named twice.
-fn faults_of(vias: &RawVias<'_>, heard: &[Heard], clusters: &[Option<ClusterId>]) -> Vec<Fault> {
+fn faults_of(vias: &RawVias, heard: &[Heard], clusters: &[Option<ClusterId>]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let fault = |index: usize, name: u32, expected| Fault {
         key: format!("route.via[{index}].cluster"),
@@ -297,40 +296,42 @@ fn settle_family<B: Bits>(
     out: &mut Findings,
     mut pending: Vec<Pending<B>>,
     resolved: &Resolved,
-) -> Settled<B> {
+) -> Vec<Settled<B>> {
     if !pending.is_sorted() {
         pending.sort_unstable();
     }
-    let mut settled: Settled<B> = Vec::with_capacity(pending.len());
-    let mut last: Option<(Block<B>, u64, Option<ViaId>)> = None;
-    for route in pending {
-        let line = u64::from(route.line);
-        let via = match &resolved[route.via as usize] {
+    let mut last: Option<(Block<B>, u32, Option<ViaId>)> = None;
+    let settle = |Pending { block, line, via }: Pending<B>| {
+        let at = u64::from(line);
+        let via = match &resolved[via as usize] {
             Ok(via) => Some(*via),
             Err(faults) => {
                 for fault in faults {
-                    out.problem(Problem::at(line, fault.key.clone(), &fault.found, fault.expected));
+                    out.problem(Problem::at(at, fault.key.clone(), &fault.found, fault.expected));
                 }
                 None
             }
         };
         match last {
-            Some((block, first, same)) if block == route.block => {
-                if same == via {
+            Some((same, first, before)) if same == block => {
+                let found = format!("{block} again");
+                if before == via {
                     let expected = format!("one line a prefix; line {first} says the same");
-                    out.warning(Problem::at(line, "route.prefix", format!("{block} again"), expected));
+                    out.warning(Problem::at(at, "route.prefix", found, expected));
                 } else {
                     let expected = format!("one line a prefix; line {first} says otherwise");
-                    out.problem(Problem::at(line, "route.prefix", format!("{block} again"), expected));
+                    out.problem(Problem::at(at, "route.prefix", found, expected));
                 }
+                None
             }
             _ => {
-                last = Some((route.block, line, via));
-                settled.extend(via.map(|via| (route.block, via, line)));
+                last = Some((block, line, via));
+                via.map(|via| Settled { block, line, via })
             }
         }
-    }
-    settled
+    };
+    // Both kinds are of one size, so that this is done in the array that is there.
+    pending.into_iter().filter_map(settle).collect()
 }
 
 /// Takes `literal`, then one space if there is one, off the front of `text`.

@@ -1,7 +1,9 @@
 //! Reading a full table: NDJSON in, a frozen [`Table`] or every problem out.
 //!
-//! Lines are taken in any order after the first. The reader keeps going after a problem, so that an
-//! operator sees them all. Deltas share the line loop; see [`super::delta`]. Layer 3.
+//! A text comes in pieces that may be cut anywhere, and none of it is kept but the line that a piece's
+//! end cuts; a text at hand is one piece. Lines are taken in any order after the first. The reader keeps
+//! going after a problem, so that an operator sees them all. Deltas share the line loop; see
+//! [`super::delta`]. Layer 3.
 
 use super::Table;
 use super::draft::{Draft, ItemKind};
@@ -14,6 +16,7 @@ use super::routes::{RouteSet, Routes, ViaPool};
 use crate::prefix::Prefix;
 use crate::problem::Problem;
 use crate::units::Epoch;
+use std::mem;
 use std::sync::Arc;
 
 /// The table format this reads and writes.
@@ -43,38 +46,49 @@ pub struct Header {
     pub source: Option<Box<str>>,
 }
 
+/// A full table as its text has it.
+#[derive(Debug)]
+pub struct Full {
+    /// The first line, or what is wrong with it, whatever the rest is.
+    pub header: Result<Header, Vec<Problem>>,
+    /// The table, or every problem of the text, by line, the first [`super::PROBLEMS_MAX`] of them.
+    pub read: Result<Read, Vec<Problem>>,
+}
+
 /// Reads only the first line, of a table or a delta.
 ///
 /// # Errors
 /// What is wrong with that line.
 pub fn read_header(bytes: &[u8]) -> Result<Header, Vec<Problem>> {
+    let first = Lines::new(bytes, 0).next();
+    first.map_or_else(|| Err(vec![empty_text("table")]), |(line, text)| header_alone(line, text))
+}
+
+/// Reads a first line by itself.
+fn header_alone(line: u64, text: &[u8]) -> Result<Header, Vec<Problem>> {
     let mut out = Findings::default();
-    let header = match Lines::new(bytes).next() {
-        None => {
-            out.problem(empty_text("table"));
+    let header = match Json::read(text) {
+        Ok(json) => {
+            let kind = if kind_of(&json) == Some("delta") { "delta" } else { "table" };
+            header(&mut out, line, json, kind).unwrap_or(None)
+        }
+        Err(error) => {
+            out.problem(not_json(line, error));
             None
         }
-        Some((line, text)) => match Json::read(text) {
-            Ok(json) => {
-                let kind = if kind_of(&json) == Some("delta") { "delta" } else { "table" };
-                header(&mut out, line, json, kind).unwrap_or(None)
-            }
-            Err(error) => {
-                out.problem(not_json(line, error));
-                None
-            }
-        },
     };
     out.settle()?;
     header.ok_or_else(|| vec![empty_text("table")])
 }
 
-/// Reads a full table.
+/// Reads a full table that is at hand.
 ///
 /// # Errors
 /// Every problem of the text, by line, the first [`super::PROBLEMS_MAX`] of them.
 pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
-    Reader::default().full(bytes)
+    let mut reader = FullReader::default();
+    reader.push(bytes);
+    reader.finish().read
 }
 
 /// Reads a full table, every line as JSON: the slow twin of [`read_full`], for fuzzing.
@@ -83,19 +97,39 @@ pub fn read_full(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
 /// As [`read_full`].
 #[cfg(feature = "fuzzing")]
 pub fn read_full_thoroughly(bytes: &[u8]) -> Result<Read, Vec<Problem>> {
-    Reader { is_slow: true, ..Reader::default() }.full(bytes)
+    let mut reader = FullReader(Reader { is_slow: true, ..Reader::default() });
+    reader.push(bytes);
+    reader.finish().read
+}
+
+/// Reads a full table whose text comes in pieces.
+#[derive(Default)]
+pub struct FullReader(Reader);
+
+impl FullReader {
+    /// Takes the next piece; it may begin and end in the middle of a line or a character.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.push(piece);
+    }
+
+    /// Takes what was pushed for the whole text.
+    pub fn finish(mut self) -> Full {
+        self.0.end();
+        let header = self.0.first.take().unwrap_or_else(|| Err(vec![empty_text("table")]));
+        Full { header, read: self.0.table() }
+    }
 }
 
 /// The lines of a text with their 1-based numbers, blank ones counted but not given.
-pub(super) struct Lines<'a> {
+struct Lines<'a> {
     rest: &'a [u8],
     line: u64,
 }
 
 impl<'a> Lines<'a> {
-    /// Starts at the first line.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, line: 0 }
+    /// Starts at a line before which there are `line`.
+    fn new(bytes: &'a [u8], line: u64) -> Self {
+        Self { rest: bytes, line }
     }
 }
 
@@ -219,40 +253,86 @@ fn epoch(out: &mut Findings, fields: &mut Fields<'_>, key: &'static str) -> Opti
 
 /// What the lines of a text come to, before anything is resolved.
 #[derive(Default)]
-pub(super) struct Reader<'a> {
+pub(super) struct Reader {
+    /// The beginning of a line whose end is still to come.
+    cut: Vec<u8>,
+    /// Lines before it.
+    line: u64,
+    /// The first line by itself, once it was there.
+    first: Option<Result<Header, Vec<Problem>>>,
+    /// The first line as what was asked for.
+    pub(super) header: Option<Header>,
     /// What was found.
     pub(super) out: Findings,
     /// The fleet's lines.
     pub(super) draft: Draft,
     /// The route lines.
-    pub(super) routes: PendingRoutes<'a>,
+    pub(super) routes: PendingRoutes,
     /// Prefixes that a delta takes away, with their lines.
     pub(super) removed: Vec<(Prefix, u64)>,
     /// Whether the text is a delta.
-    pub(super) is_delta: bool,
+    is_delta: bool,
     /// Whether the first line says that the rest is none of ours.
-    pub(super) is_foreign: bool,
+    is_foreign: bool,
     expressions: Expressions,
     /// Tests only: every line takes the slow way.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) is_slow: bool,
+    is_slow: bool,
 }
 
-impl<'a> Reader<'a> {
+impl Reader {
     /// A reader that also takes `remove` lines.
     pub(super) fn of_delta() -> Self {
         Self { is_delta: true, ..Self::default() }
     }
 
-    /// Reads a full table; see [`read_full`].
-    fn full(mut self, bytes: &'a [u8]) -> Result<Read, Vec<Problem>> {
-        let mut lines = Lines::new(bytes);
-        let header = self.first_line(&mut lines, "table");
-        if !self.is_foreign {
-            self.routes.reserve(bytes.len() / 120);
-            self.rest(lines);
+    /// Takes the next piece of the text, cut anywhere.
+    pub(super) fn push(&mut self, piece: &[u8]) {
+        let whole = piece.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
+        let (mut whole, rest) = piece.split_at(whole);
+        if !self.cut.is_empty() && !whole.is_empty() {
+            let (end, after) = whole.split_at(line_feed(whole) + 1);
+            let mut line = mem::take(&mut self.cut);
+            line.extend_from_slice(end);
+            self.lines(&line);
+            line.clear();
+            (self.cut, whole) = (line, after);
         }
-        let Reader { mut out, draft, routes, .. } = self;
+        self.lines(whole);
+        self.cut.extend_from_slice(rest);
+    }
+
+    /// Takes what was pushed for the whole text.
+    pub(super) fn end(&mut self) {
+        let last = mem::take(&mut self.cut);
+        self.lines(&last);
+        if self.first.is_none() {
+            self.out.problem(empty_text(self.kind()));
+        }
+    }
+
+    /// What the first line has to be.
+    fn kind(&self) -> &'static str {
+        if self.is_delta { "delta" } else { "table" }
+    }
+
+    /// Reads lines that are whole.
+    fn lines(&mut self, text: &[u8]) {
+        let mut lines = Lines::new(text, self.line);
+        for (line, text) in lines.by_ref() {
+            if self.first.is_none() {
+                self.first = Some(header_alone(line, text));
+                self.first_line(line, text);
+            } else if !self.is_foreign {
+                self.line(line, text);
+            }
+        }
+        self.line = lines.line;
+    }
+
+    /// What the lines of a full table come to; see [`Full::read`].
+    fn table(self) -> Result<Read, Vec<Problem>> {
+        let Self { mut out, draft, routes, header, .. } = self;
         let fleet = draft.finish(&mut out);
         let mut vias = ViaPool::default();
         let (v4, v6) = routes.settle(&mut out, &mut vias, |name| match &fleet {
@@ -262,8 +342,8 @@ impl<'a> Reader<'a> {
         let (warnings, ignored) = out.settle()?;
         let (Ok(fleet), Some(header)) = (fleet, header) else { return Err(vec![empty_text("table")]) };
         let routes = Routes {
-            v4: RouteSet::from_sorted(v4.into_iter().map(|(block, via, _)| (block, via))),
-            v6: RouteSet::from_sorted(v6.into_iter().map(|(block, via, _)| (block, via))),
+            v4: RouteSet::from_sorted(v4.into_iter().map(|route| (route.block, route.via))),
+            v6: RouteSet::from_sorted(v6.into_iter().map(|route| (route.block, route.via))),
             vias,
         };
         let source = header.source.unwrap_or_default();
@@ -273,36 +353,23 @@ impl<'a> Reader<'a> {
 
     /// Reads the first line. When it is no header at all it is read as an ordinary line too; when it is
     /// one of another kind or format, the rest is not worth reading and `is_foreign` is set.
-    pub(super) fn first_line(&mut self, lines: &mut Lines<'a>, kind: &'static str) -> Option<Header> {
-        let Some((line, text)) = lines.next() else {
-            self.out.problem(empty_text(kind));
-            return None;
-        };
+    fn first_line(&mut self, line: u64, text: &[u8]) {
         let json = match Json::read(text) {
             Ok(json) => json,
-            Err(error) => {
-                self.out.problem(not_json(line, error));
-                return None;
-            }
+            Err(error) => return self.out.problem(not_json(line, error)),
         };
         let is_header = matches!(kind_of(&json), Some("table" | "delta"));
+        let kind = self.kind();
         let read = header(&mut self.out, line, json, kind);
         self.is_foreign = read.is_err();
+        self.header = read.unwrap_or(None);
         if !is_header {
-            self.line(line, text);
-        }
-        read.unwrap_or(None)
-    }
-
-    /// Reads all other lines.
-    pub(super) fn rest(&mut self, lines: Lines<'a>) {
-        for (line, text) in lines {
             self.line(line, text);
         }
     }
 
     /// Reads one line: the usual route in passing, anything else as JSON.
-    fn line(&mut self, line: u64, text: &'a [u8]) {
+    fn line(&mut self, line: u64, text: &[u8]) {
         #[cfg(any(test, feature = "fuzzing"))]
         if self.is_slow {
             return self.any_line(line, text);
@@ -313,7 +380,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one line of any kind.
-    fn any_line(&mut self, line: u64, text: &'a [u8]) {
+    fn any_line(&mut self, line: u64, text: &[u8]) {
         let json = match Json::read(text) {
             Ok(json) => json,
             Err(error) => return self.out.problem(not_json(line, error)),
@@ -344,14 +411,18 @@ impl<'a> Reader<'a> {
                 let made = items::service(out, line, json, &mut self.expressions);
                 self.draft.add_service(out, line, made);
             }
+            "resolver" => {
+                let made = items::resolver(out, line, json);
+                self.draft.add_resolver(out, line, made);
+            }
             "remove" if self.is_delta => self.remove(line, json),
             "table" | "delta" => {
                 out.problem(Problem::at(line, "", format!("`{kind}`"), "one such line, the first"));
             }
             other => {
                 let known: &[&str] = match self.is_delta {
-                    true => &["site", "cluster", "appliance", "service", "route", "remove"],
-                    false => &["site", "cluster", "appliance", "service", "route"],
+                    true => &["site", "cluster", "appliance", "service", "resolver", "route", "remove"],
+                    false => &["site", "cluster", "appliance", "service", "resolver", "route"],
                 };
                 out.unknown(line, other.to_owned(), known);
             }
@@ -362,13 +433,15 @@ impl<'a> Reader<'a> {
     fn remove(&mut self, line: u64, json: Json<'_>) {
         let out = &mut self.out;
         if kind_of(&json).is_none() && matches!(json, Json::Object(_)) {
-            let expected = "one of site, cluster, appliance, service, route";
+            let expected = "one of site, cluster, appliance, service, resolver, route";
             return out.problem(Problem::at(line, "remove", "not one key", expected));
         }
         let Some(mut fields) = Fields::new(out, line, "remove", json) else { return };
-        for kind in [ItemKind::Site, ItemKind::Cluster, ItemKind::Appliance, ItemKind::Service] {
+        use ItemKind::{Appliance, Cluster, Resolver, Service, Site};
+        for kind in [Site, Cluster, Appliance, Service, Resolver] {
             let read = |text: &str| match kind {
-                ItemKind::Service => names::service(text),
+                Service => names::service(text),
+                Resolver => Some(text.parse::<Prefix>().ok()?.to_string().into()),
                 _ => names::plain(text),
             };
             if let Some(name) = fields.text(out, kind.as_str(), "a name", read) {
@@ -414,13 +487,17 @@ pub(super) mod tests {
         String::from_utf8(out).expect("tables are UTF-8")
     }
 
+    /// A route, told.
+    fn told_route(block: impl std::fmt::Display, line: u32, via: &[crate::table::Candidate]) -> String {
+        format!("{block} {line} {via:?}")
+    }
+
     /// Reads `text` with every line on the slow way.
     fn read_slowly(text: &str) -> Result<Vec<String>, Vec<String>> {
         let both = [false, true].map(|is_slow| {
             let mut reader = Reader { is_slow, ..Reader::default() };
-            let mut lines = Lines::new(text.as_bytes());
-            reader.first_line(&mut lines, "table");
-            reader.rest(lines);
+            reader.push(text.as_bytes());
+            reader.end();
             let mut pool = ViaPool::default();
             let (v4, v6) = {
                 let draft = &reader.draft;
@@ -429,12 +506,8 @@ pub(super) mod tests {
             let told = |list: Vec<Problem>| list.iter().map(Problem::to_string).collect::<Vec<_>>();
             reader.out.settle().map_err(told).map(|(warnings, _)| {
                 let mut all = told(warnings);
-                all.extend(
-                    v4.iter().map(|(block, via, line)| format!("{block} {line} {:?}", pool.get(*via))),
-                );
-                all.extend(
-                    v6.iter().map(|(block, via, line)| format!("{block} {line} {:?}", pool.get(*via))),
-                );
+                all.extend(v4.iter().map(|route| told_route(route.block, route.line, pool.get(route.via))));
+                all.extend(v6.iter().map(|route| told_route(route.block, route.line, pool.get(route.via))));
                 all
             })
         });
@@ -631,6 +704,29 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn resolvers_are_known_by_their_prefix() {
+        check(
+            "{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\",\"2001:db8::/48\"]}}\n{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\"]}}",
+            &[
+                "14: resolver.prefix: found `8.8.8.0/24` again, expected each name once; line 13 says otherwise",
+            ],
+        );
+        check(
+            r#"{"resolver":{"prefix":"8.8.8.1/24","clients":["203.0.113.0"]}}"#,
+            &[
+                "13: resolver.prefix: found \"8.8.8.1/24\", expected no host bits, as in 8.8.8.0/24",
+                "13: resolver.clients[0]: found \"203.0.113.0\", expected an address and a length, as 192.0.2.0/24 or 2001:db8::/32",
+                "13: resolver.clients: found 0 prefixes, expected 1 to 16 prefixes",
+            ],
+        );
+        let line = "{\"resolver\":{\"prefix\":\"2001:db8:8::/48\",\"clients\":[\"203.0.113.0/24\"]}}\n";
+        let read = read_full(format!("{SMALL}{line}").as_bytes()).expect("a table").table;
+        assert!(canonical_of(&read).contains(line));
+        let resolver = |addr: &str| read.fleet().resolver_at(addr.parse().expect("an address")).is_some();
+        assert!(resolver("2001:db8:8:1::1") && !resolver("2001:db8:9::1") && !resolver("8.8.8.8"));
+    }
+
+    #[test]
     fn lines_that_are_none_are_told_by_number() {
         check(
             "[]\r\n\r\n{\"x\":",
@@ -642,7 +738,7 @@ pub(super) mod tests {
         check(
             r#"{"sight":{}}"#,
             &[
-                "13: sight: found unknown key `sight`, expected one of site, cluster, appliance, service, route",
+                "13: sight: found unknown key `sight`, expected one of site, cluster, appliance, service, resolver, route",
             ],
         );
         check(r#"{"rout":{}}"#, &["13: rout: found unknown key `rout`, expected `route`, perhaps"]);
@@ -650,7 +746,7 @@ pub(super) mod tests {
         check(
             r#"{"remove":{}}"#,
             &[
-                "13: remove: found unknown key `remove`, expected one of site, cluster, appliance, service, route",
+                "13: remove: found unknown key `remove`, expected one of site, cluster, appliance, service, resolver, route",
             ],
         );
         let mut text = SMALL.as_bytes().to_vec();
@@ -853,6 +949,68 @@ pub(super) mod tests {
             let mut text = SMALL.to_owned();
             text.remove(at);
             let _ = read_slowly(&text);
+        }
+    }
+
+    /// All that reading a text comes to.
+    fn told(full: Full) -> String {
+        let Full { header, read } = full;
+        let read = read.map(|Read { table, warnings, ignored }| (canonical_of(&table), warnings, ignored));
+        format!("{header:?} {read:?}")
+    }
+
+    /// Reads `text` cut at the places that `len` says, one piece after the other.
+    fn in_pieces(text: &[u8], mut len: impl FnMut() -> usize) -> String {
+        let (mut reader, mut rest) = (FullReader::default(), text);
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(len().min(rest.len()));
+            reader.push(piece);
+            rest = after;
+        }
+        told(reader.finish())
+    }
+
+    #[test]
+    fn pieces_are_the_whole() {
+        let site = "{\"site\":{\"code\":\"x\",\"lat\":1,\"lon\":1,\"name\":\"Zürich 東京 🚀\"}}";
+        let bad = [
+            "\r\n \r\n\n{\"site\":{}}\r\n\n{\"rout\":{}}",
+            "{\"route\":{\"prefix\":\"0.0.0.0/0\",\"via\":[{\"cluster\":\"é\"}]}}\r\n7\r\n{\"table\":{}}",
+        ];
+        let mut texts: Vec<Vec<u8>> = [
+            "",
+            "\n",
+            "\r",
+            "\n\r\n \n",
+            "7",
+            "{\"delta\":{\"format\":1,\"base\":1,\"epoch\":2}}\n7\n",
+            site,
+            SMALL,
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into();
+        texts.push(SMALL.replace('\n', "\r\n").into_bytes());
+        texts.push(SMALL.replace("\"epoch\":42", "\"epoch\":0").into_bytes());
+        texts.push(SMALL.replace("\"format\":1", "\"format\":2").into_bytes());
+        texts.push(format!("\r\n{}\r\n{site}\r\n\r\n", SMALL.trim_end()).into_bytes());
+        texts.extend(bad.map(|lines| format!("{SMALL}{site}\n{lines}\n{lines}").into_bytes()));
+        texts.push([SMALL.as_bytes(), b"{\"site\":{\"code\":\"\xff\xe2\x82\"}}\r\n\xe2"].concat());
+        let mut state = 20_261_126u64;
+        let mut random = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % limit
+        };
+        for text in texts {
+            let whole = in_pieces(&text, || usize::MAX);
+            assert_eq!(in_pieces(&text, || 1), whole, "octet by octet");
+            for at in 0..=text.len() {
+                let mut cuts = [at, usize::MAX].into_iter();
+                assert_eq!(in_pieces(&text, || cuts.next().unwrap_or(1)), whole, "cut at {at}");
+            }
+            for longest in [2, 5, 30, 200, 2_000] {
+                // Pieces of nothing are pieces too.
+                (0..20).for_each(|_| assert_eq!(in_pieces(&text, || random(longest)), whole));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::pending::{LOCAL_PREF, ORIGINS};
 use super::read::FORMAT;
 use super::routes::{Origin, RouteSet, Routes, ViaId};
 use crate::fleet::{
-    Appliance, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, Service, Site,
+    Appliance, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, Resolver, Service, Site,
 };
 use crate::prefix::{Bits, Block};
 use std::fmt::Write as _;
@@ -56,6 +56,9 @@ impl Table {
         }
         for service in fleet.services() {
             write_service(&mut text, fleet, service);
+        }
+        for resolver in fleet.resolvers() {
+            write_resolver(&mut text, resolver);
         }
         text
     }
@@ -150,6 +153,14 @@ fn write_appliance(out: &mut String, fleet: &Fleet, appliance: &Appliance) {
     let _ = write!(out, ",\"capacity_mbps\":{}", appliance.capacity_mbps);
     key_text(out, ",\"status\":", name_of(&STATUSES, appliance.status));
     key_texts(out, ",\"tags\":", appliance.tags.iter().map(|tag| &**tag));
+    out.push_str("}}\n");
+}
+
+/// Appends a resolver's line.
+fn write_resolver(out: &mut String, resolver: &Resolver) {
+    let _ = write!(out, "{{\"resolver\":{{\"prefix\":\"{}\"", resolver.prefix);
+    let clients: Vec<String> = resolver.clients.iter().map(ToString::to_string).collect();
+    key_texts(out, ",\"clients\":", clients.iter().map(|prefix| &**prefix));
     out.push_str("}}\n");
 }
 

@@ -24,7 +24,7 @@ mod usual;
 pub use ecs::{EcsFault, EcsReply, EcsRequest};
 pub use name::{Labels, Name, NameBuf, NameError, is_subdomain, labels, parent};
 pub use query::{DropReason, Echo, Edns, Query, Reject, Tsig};
-pub use reply::{Ede, Mark, Opt, Owner, Rdata, Reply, Section, Soa, compose_reject};
+pub use reply::{Ede, Mark, Opt, Owner, Rdata, Reply, Section, Soa, compose_cookie, compose_reject};
 pub use usual::{Glimpse, UsualQuery};
 
 /// Octets of a message header (RFC 1035 section 4.1.1).
@@ -133,6 +133,8 @@ pub enum Rcode {
     NotAuth = 9,
     /// The EDNS version is not supported.
     BadVers = 16,
+    /// The cookie is missing or wrong (RFC 7873 section 8).
+    BadCookie = 23,
 }
 
 impl Rcode {

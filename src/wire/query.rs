@@ -25,7 +25,7 @@ pub struct Echo<'a> {
     pub id: u16,
     /// OPCODE, 4 bits.
     pub opcode: u8,
-    /// Recursion desired.
+    /// Recursion desired, of a query.
     pub recursion_desired: bool,
     /// The question as sent, when there is one and it was read intact.
     pub question: Option<&'a [u8]>,
@@ -47,6 +47,9 @@ pub enum Reject<'a> {
     /// Reply NOTAUTH with the TSIG error BADKEY, unsigned: no key is known here
     /// (RFC 8945 sections 5.2.1 and 5.3.2).
     NotAuth(Echo<'a>, Tsig<'a>),
+    /// No question, only a cookie, whose option data this is: reply with the server's (RFC 7873
+    /// section 5.4).
+    CookieOnly(Echo<'a>, &'a [u8]),
 }
 
 /// A query's transaction signature, as far as its refusal repeats it.
@@ -268,6 +271,13 @@ impl<'a> Edns<'a> {
         if ecs_fault { Err(OptionFault::Ecs) } else { Ok(edns) }
     }
 
+    /// Reads the OPT of a message that is nothing else; gives the DO bit and the cookie.
+    fn read_alone(cursor: &mut Cursor<'a>) -> Option<(bool, &'a [u8])> {
+        let opt = Additional::read(cursor, 1)?.opt.filter(|opt| opt.version == 0)?;
+        let edns = Self::read(&opt).ok().filter(|_| cursor.rest.is_empty())?;
+        Some((edns.dnssec_ok, edns.cookie?))
+    }
+
     /// The next option's code and data.
     #[inline]
     fn read_option(cursor: &mut Cursor<'a>) -> Option<(u16, &'a [u8])> {
@@ -283,7 +293,8 @@ impl<'a> Query<'a> {
     /// # Errors
     /// What to do instead of answering; see [`Reject`]. A malformed packet is FORMERR, never
     /// repaired; the order is header, opcode, QDCOUNT (RFC 9619), question, other counts,
-    /// additional records, trailing octets, TSIG, EDNS version, options.
+    /// additional records, trailing octets, TSIG, EDNS version, options. Without a question only a cookie may
+    /// be asked for.
     pub fn parse(packet: &'a [u8], qname: &'a mut NameBuf) -> Result<Self, Reject<'a>> {
         let mut cursor = Cursor { rest: packet };
         let header = Header::read(&mut cursor).ok_or(Reject::Drop(DropReason::Short))?;
@@ -293,7 +304,8 @@ impl<'a> Query<'a> {
         let mut echo = Echo {
             id: header.id,
             opcode: header.opcode(),
-            recursion_desired: header.flags & Header::RECURSION_DESIRED != 0,
+            // Under another opcode the bit may mean anything (RFC 8906 section 3.1.4).
+            recursion_desired: header.opcode() == 0 && header.flags & Header::RECURSION_DESIRED != 0,
             question: None,
             opt: None,
         };
@@ -302,7 +314,14 @@ impl<'a> Query<'a> {
         }
         let [questions, answers, authorities, additional] = header.counts;
         if questions != 1 {
-            return Err(Reject::FormErr(echo));
+            let is_bare = header.counts == [0, 0, 0, 1];
+            let cookie = is_bare.then(|| Edns::read_alone(&mut cursor)).flatten();
+            return Err(match cookie {
+                Some((dnssec_ok, cookie)) => {
+                    Reject::CookieOnly(Echo { opt: Some(dnssec_ok), ..echo }, cookie)
+                }
+                None => Reject::FormErr(echo),
+            });
         }
         let question = Self::read_question(&mut cursor, qname).ok_or(Reject::FormErr(echo))?;
         let (question, qtype, qclass) = question;

@@ -453,6 +453,7 @@ pub fn compose_reject(reject: &Reject<'_>, out: &mut [u8]) -> Option<usize> {
         Reject::NotImp(echo) => (echo, Rcode::NotImp, None),
         Reject::BadVers(echo) => (echo, Rcode::BadVers, None),
         Reject::NotAuth(echo, tsig) => (echo, Rcode::NotAuth, Some(tsig)),
+        Reject::CookieOnly(echo, _) => (echo, Rcode::FormErr, None),
     };
     let limit = out.len();
     let mut writer = Writer { out, len: 0, limit };
@@ -467,6 +468,19 @@ pub fn compose_reject(reject: &Reject<'_>, out: &mut [u8]) -> Option<usize> {
     if let Some(tsig) = tsig {
         put_refused_tsig(&mut writer, tsig)?;
     }
+    Some(writer.len)
+}
+
+/// Writes the reply to a message that asked for nothing but a cookie; `cookie` is its option's data.
+/// `None` when `out` is too small.
+pub fn compose_cookie(echo: &Echo<'_>, cookie: &[u8], out: &mut [u8]) -> Option<usize> {
+    let limit = out.len();
+    let mut writer = Writer { out, len: 0, limit };
+    writer.put_u16(echo.id)?;
+    writer.put_u16(flags(echo, Rcode::NoError, false, false))?;
+    writer.put(&[0, 0, 0, 0, 0, 0, 0, 1])?;
+    let dnssec_ok = echo.opt.unwrap_or_default();
+    writer.put_opt(&Opt { dnssec_ok, cookie: Some(cookie), ..Opt::default() }, Rcode::NoError)?;
     Some(writer.len)
 }
 

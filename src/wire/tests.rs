@@ -96,13 +96,21 @@ fn other_opcodes_are_notimp_with_a_bare_header() {
     for opcode in 1..16u16 {
         check(&message(opcode << 11, [1, 0, 0, 1], &[QUESTION, &opt(&[])]), "NOTIMP");
         check(&message(opcode << 11, [0, 0, 0, 0], &[]), "NOTIMP");
+        // None of its flags is known, so none comes back.
+        let (mut qname, mut out) = (NameBuf::default(), [0u8; 512]);
+        let packet = message(opcode << 11 | 0x07f0, [1, 0, 0, 0], &[QUESTION]);
+        let reject = Query::parse(&packet, &mut qname).expect_err("an opcode");
+        let len = compose_reject(&reject, &mut out).expect("a reply");
+        assert_eq!(out[2..len], [0x80 | (opcode as u8) << 3, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }
 
 #[test]
 fn rfc9619_s4_qdcount_other_than_1_is_formerr() {
     check(&message(0, [0, 0, 0, 0], &[]), "FORMERR");
-    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(10, &[1; 8]))]), "FORMERR");
+    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(3, &[]))]), "FORMERR");
+    // RFC 7873 section 5.4: where no cookie is made this is the reply.
+    check(&message(0, [0, 0, 0, 1], &[&opt(&option_of(10, &[1; 8]))]), "FORMERR+opt");
     check(&message(0, [2, 0, 0, 0], &[QUESTION, QUESTION]), "FORMERR");
 }
 

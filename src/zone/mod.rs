@@ -316,9 +316,10 @@ impl Zone {
         Soa { mname: self.mname.as_wire(), rname: self.rname.as_wire(), numbers: self.soa_numbers }
     }
 
-    /// Seconds that a negative answer may be kept.
+    /// Seconds that a negative answer may be kept: the smaller of the SOA's MINIMUM and its TTL (RFC 2308
+    /// section 3).
     pub(crate) fn negative_ttl_s(&self) -> u32 {
-        self.soa_numbers[4]
+        self.soa_numbers[4].min(TTL_S_DEFAULT)
     }
 
     /// All names, in no order.

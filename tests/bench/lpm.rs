@@ -44,7 +44,7 @@ pub fn run_counted(piece: &str) -> bool {
 
 /// Looks up under valgrind.
 fn count_lookups<B: Bits>(blocks: &[Block<B>]) {
-    let lpm = Lpm::build(&segments(blocks));
+    let lpm = Lpm::build(segments(blocks));
     let addrs = addresses(blocks, LOOKUPS_COUNTED);
     instructions::counted(|| sum(&lpm, &addrs));
 }

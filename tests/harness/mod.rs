@@ -94,6 +94,14 @@ impl Steerd {
         self.child.id()
     }
 
+    /// Asks it to end and waits for that.
+    pub fn terminate(&mut self) {
+        let pid = self.pid().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(told.success());
+        assert!(self.child.wait().expect("a process that ends").success());
+    }
+
     /// Ends it at once, as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().expect("a running process");

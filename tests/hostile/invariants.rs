@@ -15,7 +15,7 @@ use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use steerd::dns::{Answered, Context, Outcome, Scratch, Server, Transport, answer};
+use steerd::dns::{Answered, Context, Cookies, Limits, Outcome, Scratch, Secret, Server, Transport, answer};
 use steerd::dnssec::{Algorithm, Flags, KeyFiles, Keyring, Keyrings, NewKey, Rules, Times, UnixS};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
@@ -87,6 +87,9 @@ big TXT ( \"01234567890123456789012345678901234567890123456789012345678901234567
  \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\" )
 ";
 
+/// Octets of a server cookie that this server makes.
+const COOKIE_LEN: usize = 16;
+
 /// Octets by which an error reply may exceed the packet: an OPT.
 const ERROR_GROWTH_MAX: usize = 11;
 
@@ -148,6 +151,13 @@ fn worlds() -> &'static Worlds {
     })
 }
 
+/// All three.
+#[allow(dead_code, reason = "the fuzz targets do without")]
+pub fn snapshots() -> [&'static Snapshot; 3] {
+    let Worlds { up, down, empty } = worlds();
+    [up, down, empty]
+}
+
 /// Where everyone is up.
 fn world() -> &'static Snapshot {
     &worlds().up
@@ -193,7 +203,7 @@ pub fn packet(octets: &[u8]) {
 
 /// A server of an unsigned zone and one of the same zone signed, with an algorithm that makes equal
 /// signatures.
-fn servers() -> &'static [Server; 2] {
+pub fn servers() -> &'static [Server; 2] {
     static SERVERS: OnceLock<[Server; 2]> = OnceLock::new();
     SERVERS.get_or_init(|| {
         let apex: Name = "cdn.example".parse().expect("a name");
@@ -205,7 +215,14 @@ fn servers() -> &'static [Server; 2] {
         let keyring = Keyring::new(apex, vec![files.read().expect("a key")], rules, "", UnixS(0));
         let mut keyrings = Keyrings::new(1000, 8);
         keyrings.add(keyring.expect("a keyring"));
-        let server = |keyrings| Server { identity: "ams-1".into(), version: "1".into(), keyrings };
+        // Without limits, which would make equal packets unequal.
+        let server = |keyrings| Server {
+            identity: "ams-1".into(),
+            version: "1".into(),
+            cookies: Cookies { secrets: vec![Secret([7; 16])] },
+            limits: Limits::default(),
+            keyrings,
+        };
         [server(Keyrings::default()), server(keyrings)]
     })
 }
@@ -257,11 +274,16 @@ fn check_reply(packet: &[u8], transport: Transport, answered: Answered, reply: &
     }
     assert_eq!(reply[..2], packet[..2], "ID");
     assert_eq!(reply[2] & 0xf8, packet[2] & 0x78 | 0x80, "QR and opcode");
-    assert_eq!(reply[2] & 1, packet[2] & 1, "RD");
+    let is_query = packet[2] & 0x78 == 0;
+    assert_eq!(reply[2] & 1 != 0, is_query && packet[2] & 1 != 0, "RD");
     let is_unread =
         matches!(outcome, Outcome::FormErr | Outcome::NotImp | Outcome::BadVers | Outcome::NotAuth);
     if is_unread {
         assert!(len <= packet.len() + ERROR_GROWTH_MAX, "{len} octets for {}", packet.len());
+    }
+    if outcome == Outcome::CookieOnly {
+        assert_eq!(reply[4..12], [0, 0, 0, 0, 0, 0, 0, 1], "an OPT alone");
+        return assert!(len <= packet.len() + COOKIE_LEN, "{len} octets for {}", packet.len());
     }
     let query = Message::from_octets(packet).expect("12 octets are a message");
     let asked = (!is_unread).then(|| query.opt()).flatten();
@@ -384,8 +406,8 @@ fn model_of_subnet(data: &[u8]) -> Result<(IpAddr, u8), &'static str> {
 /// Lines of a table, of a delta, or lines after the fixed table.
 ///
 /// What is accepted is written and read back as the same; a delta leads where the whole text of its
-/// result leads; what is refused says why. In fuzz builds, the quick way through a line and the
-/// thorough one agree.
+/// result leads; what is refused says why. Read in pieces it is the same; in fuzz builds, the quick way
+/// through a line and the thorough one agree.
 pub fn table_line(text: &[u8]) {
     if text.len() > 1 << 16 {
         return;
@@ -401,8 +423,10 @@ pub fn table_line(text: &[u8]) {
         &whole
     };
     let _ = table::read_header(text);
+    let whole = told(table::read_full(text));
+    assert_eq!(told(in_pieces(text)), whole, "in pieces");
     #[cfg(feature = "fuzzing")]
-    both_ways(text);
+    assert_eq!(told(table::read_full_thoroughly(text)), whole, "thoroughly");
     match table::read_full(text) {
         Ok(read) => check_table(&read.table),
         Err(problems) => check_problems(text, &problems),
@@ -459,17 +483,21 @@ fn check_table(table: &Table) {
     assert_eq!(binary::read_epoch(&octets), Ok(table.epoch()));
 }
 
-/// The quick way through a line and the thorough one find the same.
-#[cfg(feature = "fuzzing")]
-fn both_ways(text: &[u8]) {
-    let told = |read: Result<table::Read, Vec<steerd::problem::Problem>>| {
-        read.map(|read| {
-            let warnings: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
-            (text_of(&read.table), warnings, format!("{:?}", read.ignored))
-        })
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())
-    };
-    assert_eq!(told(table::read_full(text)), told(table::read_full_thoroughly(text)));
+/// What reading a table comes to.
+type Told = Result<(Vec<u8>, Vec<String>, String), Vec<String>>;
+
+/// What was read, to be compared.
+fn told(read: Result<table::Read, Vec<steerd::problem::Problem>>) -> Told {
+    let said = |problems: Vec<steerd::problem::Problem>| problems.iter().map(ToString::to_string).collect();
+    read.map(|read| (text_of(&read.table), said(read.warnings), format!("{:?}", read.ignored))).map_err(said)
+}
+
+/// Reads a table in pieces whose length the text has chosen.
+fn in_pieces(text: &[u8]) -> Result<table::Read, Vec<steerd::problem::Problem>> {
+    let len = 1 + text.iter().map(|octet| usize::from(*octet)).sum::<usize>() % 61;
+    let mut reader = table::FullReader::default();
+    text.chunks(len).for_each(|piece| reader.push(piece));
+    reader.finish().read
 }
 
 /// An artefact as it is, and with its checksums and digest mended.

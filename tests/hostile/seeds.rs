@@ -168,7 +168,15 @@ fn packets() -> Vec<Vec<u8>> {
     all.extend(counts.map(|counts| Parts { counts, ..video.clone() }));
     all.extend(bad_names().into_iter().map(|name| Parts { name, ..video.clone() }));
     all.extend(edns(&video));
+    let cookie = option(10, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    let bare = Parts { counts: [0; 4], ..video.clone() };
     let mut out: Vec<Vec<u8>> = all.iter().map(Parts::wire).collect();
+    // A cookie alone (RFC 7873 section 5.4), and the server's texts (RFC 4892).
+    let bare = bare.opt(&cookie).wire();
+    out.push([&bare[..12], &bare[12 + video.name.len() + 4..]].concat());
+    for name in ["version.bind", "id.server"] {
+        out.push(Parts { qclass: 3, ..Parts::of(name, 16) }.wire());
+    }
     let whole = video.opt(&option(8, &[0, 1, 24, 0, 5, 5, 5])).wire();
     out.extend([0, 1, 2, 11, 12, 13, 20, 31, 33, 40, 50].map(|len| whole[..len.min(whole.len())].to_vec()));
     out.push([&whole[..], b"\0"].concat());

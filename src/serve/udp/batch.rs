@@ -48,12 +48,17 @@ struct Arena {
     queued: [libc::mmsghdr; BATCH],
 }
 
+/// Ports that no query comes from: 0, and those of services that answer anything (echo, daytime,
+/// quote of the day, chargen, time), between which and us a reply would begin a loop.
+const LOOPING_PORTS: [u16; 6] = [0, 7, 13, 17, 19, 37];
+
 /// Why a received datagram cannot be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unanswerable {
     /// It is longer than [`DATAGRAM_LEN`].
     Oversized,
-    /// It comes from port 0, or from no address: nobody waits for a reply there.
+    /// It comes from no address, from port 0, or from a port where something answers whatever comes:
+    /// nobody waits for a reply there.
     NoPeer,
     /// The kernel did not say which address it was sent to.
     NoDestination,
@@ -163,7 +168,9 @@ impl Batch {
         if self.is_wildcard && (flags & libc::MSG_CTRUNC != 0 || self.destination(slot).is_none()) {
             return Err(Unanswerable::NoDestination);
         }
-        self.peer_address(slot).filter(|peer| peer.port() != 0).ok_or(Unanswerable::NoPeer)
+        self.peer_address(slot)
+            .filter(|peer| !LOOPING_PORTS.contains(&peer.port()))
+            .ok_or(Unanswerable::NoPeer)
     }
 
     /// How many datagrams the last receive brought.

@@ -272,6 +272,7 @@ fn steerd(options: &Options, phases: Phases, table: &mut Table, goals: &mut Goal
     goals.push(("longest silence meanwhile", ms(full.busy.silence), 2.0 * ms(full.quiet.silence), "ms"));
     goals.push(("lost meanwhile", full.busy.lost as f64, 0.0, "queries"));
     let (swapped, swapped_peak) = process::memory_mb(server.pid);
+    goals.push(("memory at most, of a generation", swapped_peak as f64 / loaded as f64, 2.5, "times"));
 
     let count = DELTA.min(world.internet.prefixes.len() / 4);
     let body = world.delta(2, count);
