@@ -475,8 +475,20 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds who serves, stage by stage.
+    /// Finds who serves.
+    #[inline]
     fn choose(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
+        // Nearly always the best of the list is well, and nobody was passed over.
+        match self.list.first() {
+            Some(place) if self.check(place, Stage::Healthy, needed).is_ok() => {
+                Verdict::Serve { place, position: 0, stage: Stage::Healthy }
+            }
+            _ => self.choose_by_stages(needed, recorder),
+        }
+    }
+
+    /// Finds who serves, stage by stage.
+    fn choose_by_stages(&self, needed: Option<Family>, recorder: &mut impl Recorder) -> Verdict {
         let has_active = |family| self.list.iter().any(|place| self.standing_of(place).active.of(family) > 0);
         for stage in [Stage::Healthy, Stage::ShedIgnored, Stage::HealthBroken, Stage::Draining] {
             if let Some(verdict) = self.first(stage, needed, recorder) {
@@ -509,6 +521,7 @@ impl Walk<'_> {
     }
 
     /// Whether `stage` accepts a cluster.
+    #[inline]
     fn check(&self, place: Place, stage: Stage, needed: Option<Family>) -> Result<(), Passed> {
         let standing = self.standing_of(place);
         let some = |count: u32, why| if count > 0 { Ok(()) } else { Err(why) };
@@ -526,6 +539,7 @@ impl Walk<'_> {
     }
 
     /// How a cluster stands.
+    #[inline]
     fn standing_of(&self, place: Place) -> &ClusterStanding {
         self.standings.of(place.cluster)
     }
