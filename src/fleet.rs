@@ -286,6 +286,8 @@ pub struct Service {
     pub methods: Box<[Box<str>]>,
     /// Content-steering pathways; empty: one a cluster.
     pub pathways: Box<[Pathway]>,
+    /// What its HTTPS record says (RFC 9460); `None`: it has none of its own.
+    pub https: Option<Https>,
     /// Health-check parameters for whoever checks, kept as they came (JSON text); empty when absent.
     pub health_check: Box<str>,
 }
@@ -330,6 +332,15 @@ impl Resolvers {
         let found = lens.iter().find_map(|&len| self.by_prefix.get(&Prefix::around(addr, len)))?;
         self.all.get(*found as usize)
     }
+}
+
+/// A service's HTTPS record (RFC 9460): of priority 1, for the name itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Https {
+    /// ALPN protocol ids, each of 1 to 255 octets of ASCII; empty: what the scheme implies.
+    pub alpn: Box<[Box<str>]>,
+    /// Whether addresses are hinted at: those of the answers to A and AAAA.
+    pub hints: bool,
 }
 
 /// URL scheme of a redirect.

@@ -4,8 +4,9 @@ use super::compose::{Composer, Negative};
 use super::limit::{self, Ruling, Told};
 use super::outcome::Outcome;
 use super::signing::Present;
+use super::svcb;
 use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
-use crate::fleet::{Appliance, ServiceId};
+use crate::fleet::{Appliance, Https, Scheme, Service, ServiceId};
 use crate::prefix::{Client, Family};
 use crate::snapshot::{Named, Snapshot};
 use crate::steer::{self, Choice, Key, Question, Ranking, Verdict, Want};
@@ -338,48 +339,97 @@ impl<'a> Asked<'a> {
         alias: &mut NameBuf,
         composer: Composer<'_, '_>,
     ) -> Answered {
-        let Some(family) = family_of(self.query.qtype()) else {
-            return self.beside_own(world, Present::named(node, [true; 2]), composer);
-        };
         let service = world.fleet().service(id);
+        let present = Present::service(node, service.https.is_some());
+        let Some(family) = family_of(self.query.qtype()) else {
+            return match &service.https {
+                // What is written in the zone is served rather than what is made.
+                Some(https) if self.query.qtype() == Rtype::HTTPS && !present.has(Rtype::HTTPS) => {
+                    self.https(world, id, https, present, ranking, decided, alias, composer)
+                }
+                _ => self.beside_own(world, present, composer),
+            };
+        };
         let Decided { choice, scope_len, is_by_subnet } = self.decide(world, id, family, ranking);
         *decided = Some((id, choice));
-        let negative = Negative {
-            zone: self.zone,
-            ttl_s: service.ttl_s.min(STEERED_NEGATIVE_TTL_S_MAX),
-            present: Present::named(node, [true; 2]),
-            scope_len,
+        let Verdict::Serve { .. } = choice.verdict else {
+            return self.unserved(service, &choice, scope_len, present, alias, composer);
         };
+        // One resolver asks for many clients: each query begins elsewhere (ruling 9).
+        if !is_by_subnet {
+            ranking.begin_at(usize::from(self.query.id()));
+        }
+        let addresses =
+            ranking.appliances().iter().filter_map(|id| world.fleet().address(*id, family).map(Rdata::of));
+        composer.records(Outcome::Steered, self.query.qtype(), service.ttl_s, scope_len, addresses)
+    }
+
+    /// Answers for a service where nobody serves the client.
+    fn unserved(
+        &self,
+        service: &Service,
+        choice: &Choice,
+        scope_len: u8,
+        present: Present<'_>,
+        alias: &mut NameBuf,
+        composer: Composer<'_, '_>,
+    ) -> Answered {
         let other = match choice.verdict {
-            Verdict::Serve { .. } => {
-                // One resolver asks for many clients: each query begins elsewhere (ruling 9).
-                if !is_by_subnet {
-                    ranking.begin_at(usize::from(self.query.id()));
-                }
-                let addresses = ranking
-                    .appliances()
-                    .iter()
-                    .filter_map(|id| world.fleet().address(*id, family).map(Rdata::of));
-                return composer.records(
-                    Outcome::Steered,
-                    self.query.qtype(),
-                    service.ttl_s,
-                    scope_len,
-                    addresses,
-                );
-            }
             Verdict::Fallback => service.fallback_alias.as_deref(),
             Verdict::Denied => service.denied_alias.as_deref(),
-            Verdict::NoSuchFamily | Verdict::NoCandidate => None,
+            Verdict::Serve { .. } | Verdict::NoSuchFamily | Verdict::NoCandidate => None,
             Verdict::NobodyUp => {
                 let ede = Ede { code: Ede::NO_REACHABLE_AUTHORITY, text: "no appliance is up" };
                 return composer.error(Outcome::NobodyUp, Rcode::ServFail, Some(ede), scope_len);
             }
         };
+        let ttl_s = service.ttl_s.min(STEERED_NEGATIVE_TTL_S_MAX);
         match other {
             Some(host) if alias.set_host(host) => composer.alias(service.ttl_s, scope_len, alias.as_wire()),
-            _ => composer.negative(negative),
+            _ => composer.negative(Negative { zone: self.zone, ttl_s, present, scope_len }),
         }
+    }
+
+    /// Answers with a service's HTTPS record (RFC 9460): this name itself, and hints at the addresses
+    /// that the same client is answered with (section 7.3), so that it holds as far as both of them.
+    #[allow(clippy::too_many_arguments, reason = "a worker's buffers, each borrowed for itself")]
+    fn https(
+        &self,
+        world: &Snapshot,
+        id: ServiceId,
+        https: &Https,
+        present: Present<'_>,
+        ranking: &mut Ranking,
+        decided: &mut Option<(ServiceId, Choice)>,
+        alias: &mut NameBuf,
+        composer: Composer<'_, '_>,
+    ) -> Answered {
+        let service = world.fleet().service(id);
+        let (mut scope_len, mut unserved) = (0, None);
+        let mut hints: [Vec<IpAddr>; 2] = Default::default();
+        for (family, hints) in [Family::V4, Family::V6].into_iter().zip(&mut hints) {
+            let Decided { choice, scope_len: holds, is_by_subnet } = self.decide(world, id, family, ranking);
+            scope_len = scope_len.max(holds);
+            if !matches!(choice.verdict, Verdict::Serve { .. }) {
+                unserved = unserved.or(Some(choice));
+                continue;
+            }
+            *decided = decided.or(Some((id, choice)));
+            if !is_by_subnet {
+                ranking.begin_at(usize::from(self.query.id()));
+            }
+            let addresses = ranking.appliances().iter();
+            hints.extend(addresses.filter_map(|id| world.fleet().address(*id, family)));
+        }
+        if let (Some(choice), true) = (unserved, hints.iter().all(Vec::is_empty)) {
+            *decided = Some((id, choice));
+            return self.unserved(service, &choice, scope_len, present, alias, composer);
+        }
+        let port = service.port.filter(|_| service.scheme == Some(Scheme::Https)).filter(|port| *port != 443);
+        let hints = if https.hints { hints } else { Default::default() };
+        let rdata = svcb::rdata(&https.alpn, port, &hints);
+        let rdatas = [Rdata::Bytes(&rdata)];
+        composer.records(Outcome::Steered, Rtype::HTTPS, service.ttl_s, scope_len, rdatas)
     }
 
     /// Decides for the query's client: its subnet's lowest address, or the peer (ruling 10).

@@ -13,6 +13,7 @@
 //! | `compose` | each kind of reply |
 //! | `cookie` | whether a peer is who it says |
 //! | `limit` | how much a network may make the server send |
+//! | `svcb` | the data of an HTTPS record |
 //! | `signing` | what a signed reply has beside an unsigned one |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
@@ -25,6 +26,7 @@ mod limit;
 mod outcome;
 mod server;
 mod signing;
+mod svcb;
 mod usual;
 
 pub use answer::answer;

@@ -37,27 +37,41 @@ pub(super) struct Present<'z> {
     node: &'z Node,
     /// Whether it has addresses of IPv4 and IPv6 from the table.
     addresses: [bool; 2],
+    /// Whether it has an HTTPS record from the table.
+    https: bool,
 }
 
 impl<'z> Present<'z> {
     /// The name does not exist.
-    pub(super) const ABSENT: Self = Self { kind: Kind::Absent, node: &NOTHING, addresses: [false; 2] };
+    pub(super) const ABSENT: Self =
+        Self { kind: Kind::Absent, node: &NOTHING, addresses: [false; 2], https: false };
     /// The name exists, with nothing.
-    pub(super) const EMPTY: Self = Self { kind: Kind::Static, node: &NOTHING, addresses: [false; 2] };
+    pub(super) const EMPTY: Self =
+        Self { kind: Kind::Static, node: &NOTHING, addresses: [false; 2], https: false };
 
     /// What is static.
     pub(super) fn of(node: &'z Node) -> Self {
-        Self { kind: Kind::Static, node, addresses: [false; 2] }
+        Self { kind: Kind::Static, node, ..Self::EMPTY }
     }
 
     /// A delegation.
     pub(super) fn cut(node: &'z Node) -> Self {
-        Self { kind: Kind::Cut, node, addresses: [false; 2] }
+        Self { kind: Kind::Cut, node, ..Self::EMPTY }
     }
 
     /// A name of the table with addresses of these families (IPv4, IPv6), and what is static beside.
     pub(super) fn named(node: Option<&'z Node>, addresses: [bool; 2]) -> Self {
-        Self { kind: Kind::Named, node: node.unwrap_or(&NOTHING), addresses }
+        Self { kind: Kind::Named, node: node.unwrap_or(&NOTHING), addresses, https: false }
+    }
+
+    /// A service, which may have addresses of both families.
+    pub(super) fn service(node: Option<&'z Node>, https: bool) -> Self {
+        Self { https, ..Self::named(node, [true; 2]) }
+    }
+
+    /// Whether there is something static of this type.
+    pub(super) fn has(&self, rtype: Rtype) -> bool {
+        self.node.rrset(rtype).is_some()
     }
 
     /// What is static there.
@@ -82,7 +96,10 @@ impl<'z> Present<'z> {
         let rtypes = self.node.rrsets().iter().map(|rrset| rrset.rtype);
         rtypes.filter(|rtype| is_served(*rtype)).for_each(|rtype| types.add(rtype));
         let [v4, v6] = self.addresses;
-        for (has, rtype) in [(v4, Rtype::A), (v6, Rtype::AAAA), (!self.is_there(), Rtype::NXNAME)] {
+        let absent = !self.is_there();
+        let of_table =
+            [(v4, Rtype::A), (v6, Rtype::AAAA), (self.https, Rtype::HTTPS), (absent, Rtype::NXNAME)];
+        for (has, rtype) in of_table {
             if has {
                 types.add(rtype);
             }

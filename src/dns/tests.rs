@@ -277,6 +277,47 @@ fn a_resolver_that_the_table_knows_is_answered_as_its_clients_are() {
 }
 
 #[test]
+fn rfc9460_s7_3_hints_are_the_addresses_that_the_same_client_gets() {
+    let services = [
+        r#"{"service":{"name":"web.cdn.example","ttl_s":30,"default_clusters":["far"],"scheme":"https","port":8443,"https":{"alpn":["h2"]}}}"#,
+        r#"{"service":{"name":"bare.cdn.example","default_clusters":["far"],"https":{"alpn":[],"hints":false}}}"#,
+        r#"{"service":{"name":"other.cdn.example","tags":["n"],"fallback_alias":"video.other.example","https":{}}}"#,
+    ];
+    let table = format!("{TABLE}{}", services.join("\n"));
+    let mut stage = Stage::of(&table, &[], Settings::default());
+    let hints = |stage: &mut Stage, ecs: &str| {
+        let packet = query(7, "web.cdn.example", Rtype::HTTPS, Some(ecs));
+        let (outcome, reply) = stage.send(&packet, Transport::Udp);
+        assert_eq!(outcome, Outcome::Steered);
+        let mut address = |rtype| {
+            let packet = query(7, "web.cdn.example", rtype, Some(ecs));
+            let (outcome, reply) = stage.send(&packet, Transport::Udp);
+            let message = Message::from_octets(reply).expect("a message");
+            let records = message.answer().expect("answers").limit_to::<AllRecordData<_, _>>();
+            let texts = records.map(|record| record.expect("a record").data().to_string());
+            (outcome == Outcome::Steered).then(|| texts.collect::<Vec<_>>().join(","))
+        };
+        (print(outcome, &reply), address(Rtype::A), address(Rtype::AAAA))
+    };
+    for ecs in ["5.5.1.0/24", "9.9.9.0/24", "2a00::/48"] {
+        let (told, v4, v6) = hints(&mut stage, ecs);
+        assert!(told.contains("1 . alpn=h2 port=8443 "), "{told}");
+        for (key, addresses) in [("ipv4hint=", v4), ("ipv6hint=", v6)] {
+            let told =
+                told.split(key).nth(1).map(|rest| rest.split(' ').next().unwrap_or_default().to_owned());
+            assert_eq!(told, addresses, "{ecs} {key}");
+        }
+    }
+    stage.check("bare.cdn.example", Rtype::HTTPS, None, "steered NOERROR aa | bare 30 HTTPS 1 .");
+    stage.check("video.cdn.example", Rtype::HTTPS, None, "nodata NOERROR aa ?  3 SOA min30");
+    // Where nobody serves it is as for addresses.
+    let mut down = Stage::of(&table, &["n1"], Settings { fail_open_below: 0.0, ..Settings::default() });
+    let aliased = "aliased NOERROR aa | other 30 CNAME video.other.example";
+    down.check("other.cdn.example", Rtype::A, None, aliased);
+    down.check("other.cdn.example", Rtype::HTTPS, None, aliased);
+}
+
+#[test]
 fn ruling10_source_0_and_special_blocks_leave_it_to_the_peer() {
     let mut stage = Stage::new(&[]);
     stage.peer = "5.5.9.9".parse().expect("an address");

@@ -8,8 +8,8 @@ use super::json::{Fields, Json};
 use super::names;
 use super::pending;
 use crate::fleet::{
-    Appliance, Class, ClusterId, ContentKey, Country, Families, GeoRules, Pathway, PathwayTarget, Resolver,
-    Scheme, Serves, Service, Site, Status,
+    Appliance, Class, ClusterId, ContentKey, Country, Families, GeoRules, Https, Pathway, PathwayTarget,
+    Resolver, Scheme, Serves, Service, Site, Status,
 };
 use crate::prefix::Prefix;
 use rustc_hash::FxHashMap;
@@ -250,6 +250,7 @@ pub(super) fn service(
         let port = fields.count(out, "port", 1..=u64::from(u16::MAX)).map(|port| port as u16);
         let methods = methods(out, fields);
         let pathways = pathways(out, line, fields);
+        let https = https(out, line, fields);
         let health_check = health_check(out, fields);
         let service = Service {
             name: name?,
@@ -266,6 +267,7 @@ pub(super) fn service(
             port,
             methods,
             pathways,
+            https,
             health_check,
         };
         Some(ServiceItem { service, default_clusters })
@@ -354,6 +356,31 @@ fn geo(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> GeoRules {
     let rules = GeoRules { allow: countries("allow"), deny: countries("deny") };
     inner.finish(out);
     rules
+}
+
+/// Most ALPN protocol ids of a service.
+const ALPN_MAX: usize = 8;
+
+/// `{"alpn":["h2"],"hints":true}`.
+fn https(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> Option<Https> {
+    let json = fields.take("https")?;
+    let mut inner = Fields::new(out, line, fields.path("https"), json)?;
+    let read = |text: &str| {
+        let is_id = (1..=255).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic());
+        is_id.then(|| Box::from(text))
+    };
+    let alpn = inner.texts(out, "alpn", "an ALPN protocol id, as h2", read);
+    if alpn.len() > ALPN_MAX {
+        inner.problem(out, "alpn", format!("{} ids", alpn.len()), format!("at most {ALPN_MAX} ids"));
+    }
+    let hints = inner.take("hints").and_then(|value| {
+        inner.convert(out, "hints", &value, "true or false", |value| match value {
+            Json::Bool(hints) => Some(*hints),
+            _ => None,
+        })
+    });
+    inner.finish(out);
+    Some(Https { alpn: alpn.into(), hints: hints.unwrap_or(true) })
 }
 
 /// Upper-case HTTP methods, sorted.

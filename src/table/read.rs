@@ -704,6 +704,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn https_records_are_read_and_written() {
+        check(
+            r#"{"service":{"name":"a.example","https":{"alpn":["h2",""],"hints":1,"ech":""}}}"#,
+            &[
+                "13: service.https.alpn[1]: found \"\", expected an ALPN protocol id, as h2",
+                "13: service.https.ech: found unknown key `ech`, expected one of alpn, hints",
+                "13: service.https.hints: found 1, expected true or false",
+            ],
+        );
+        let line = "{\"service\":{\"name\":\"a.example\",\"ttl_s\":30,\"answers_max\":2,\"https\":{\"alpn\":[\"h2\",\"h3\"],\"hints\":false}}}\n";
+        let read = read_full(format!("{SMALL}{line}").as_bytes()).expect("a table").table;
+        assert!(canonical_of(&read).contains(line), "{}", canonical_of(&read));
+    }
+
+    #[test]
     fn resolvers_are_known_by_their_prefix() {
         check(
             "{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\",\"2001:db8::/48\"]}}\n{\"resolver\":{\"prefix\":\"8.8.8.0/24\",\"clients\":[\"203.0.113.0/24\"]}}",

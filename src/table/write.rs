@@ -206,6 +206,12 @@ fn write_service(out: &mut String, fleet: &Fleet, service: &Service) {
     if !service.pathways.is_empty() {
         out.push(']');
     }
+    if let Some(https) = &service.https {
+        out.push_str(",\"https\":{");
+        key_texts(out, "\"alpn\":", https.alpn.iter().map(|id| &**id));
+        let comma = if https.alpn.is_empty() { "" } else { "," };
+        let _ = write!(out, "{comma}\"hints\":{}}}", https.hints);
+    }
     if !service.health_check.is_empty() {
         out.push_str(",\"health_check\":");
         out.push_str(&service.health_check);

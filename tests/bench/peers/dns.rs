@@ -78,6 +78,8 @@ pub fn run(options: &Options) {
         let name = format!("steerd, {size} a cluster");
         (size, Server::steerd(&name, full, (1, size), &dir.join(format!("steerd-{size}")), processors))
     });
+    let steerd_signed =
+        Server::steerd_signed("steerd, signed", full, (1, 1), &dir.join("steerd-signed"), processors);
     let limit_two = Server::role_on_both("limit, 2 workers", "dns-limit-two", true, processors);
     let two = Server::steerd("steerd, 2 workers", full, (2, 1), &dir.join("steerd-two"), processors);
 
@@ -98,6 +100,8 @@ pub fn run(options: &Options) {
         let check = clusters(ANSWERS_MAX.min(*size));
         entries.push(one(server, &all, check, qps, Goal::Variant(1.1)));
     }
+    let signed = Queries::signed(&full.clients);
+    entries.push(one(&steerd_signed, &signed, clusters(1), qps, Goal::Variant(1.5)));
     // What two workers cost beside the generator on two processors, whatever they do.
     let load = DnsLoad::new(limit_two.dns, SPREAD.0, &all, Anything, CHECK_ONE_IN);
     let target = Target { load, window: SPREAD.1, qps };

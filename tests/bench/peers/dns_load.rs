@@ -72,6 +72,16 @@ impl Queries {
         };
         Self { packets: clients.iter().map(packet).collect() }
     }
+
+    /// The same, asking for signatures (the DO bit).
+    pub fn signed(clients: &[IpAddr]) -> Self {
+        let mut queries = Self::new(clients);
+        for (packet, len) in &mut queries.packets {
+            let opt = packet[..usize::from(*len)].windows(3).position(|octets| octets == [0, 0, 41]);
+            packet[opt.expect("an OPT") + 7] |= 0x80;
+        }
+        queries
+    }
 }
 
 /// A generator for one server.

@@ -1,6 +1,6 @@
 //! Servers under test, each a process of its own that ends with us.
 
-use crate::harness::{Steerd, write_config_of};
+use crate::harness::{Steerd, binary, write_config_of};
 use crate::mix;
 use crate::peers::{Place, Recipe};
 use crate::processors::Processors;
@@ -128,6 +128,29 @@ impl Server {
         let server = Self::steerd_as_left(name, world, &config, workers > 1, processors);
         let Keeper::Steerd(steerd) = &server.keeper else { unreachable!("just made") };
         let reply = steerd.call("PUT", "/v1/table", world.table(1, size).as_bytes());
+        assert_eq!(reply.status, 200, "{reply:?}");
+        server
+    }
+
+    /// The same with its zone signed, by one key of ECDSA P-256.
+    pub fn steerd_signed(
+        name: &str,
+        world: &World,
+        (workers, size): (usize, usize),
+        dir: &Path,
+        processors: Processors,
+    ) -> Self {
+        fs::create_dir_all(dir).expect("a folder");
+        let keys = dir.join("keys");
+        let mut generate = Command::new(binary::path());
+        let generated = generate.args(["keys", "generate", "cdn.example", "--dir"]).arg(&keys).output();
+        assert!(generated.is_ok_and(|output| output.status.success()), "a key");
+        let config = write_config_of(dir, workers, "");
+        let text = fs::read_to_string(&config).expect("a config");
+        let text = text.replace("[[dns.zone]]\n", "[[dns.zone]]\nkeys = \"keys\"\n");
+        fs::write(&config, text).expect("a config");
+        let server = Self::steerd_as_left(name, world, &config, workers > 1, processors);
+        let reply = server.as_steerd().call("PUT", "/v1/table", world.table(1, size).as_bytes());
         assert_eq!(reply.status, 200, "{reply:?}");
         server
     }

@@ -6,7 +6,7 @@
 //! with that of the same clients when nothing happens.
 
 use crate::Options;
-use crate::check::{Change, Moving, Seen, clock_ns};
+use crate::check::{Anything, Change, Moving, Seen, clock_ns};
 use crate::dns_load::{DnsLoad, Pace, Queries};
 use crate::harness::{Steerd, dns};
 use crate::http_load::{HttpLoad, Requests};
@@ -228,6 +228,7 @@ pub fn run(options: &Options) {
     let mut table = Table::new(&HEAD);
     let mut goals = Vec::new();
     steerd(options, phases, &mut table, &mut goals);
+    signed(options, phases, &mut table);
     if !options.is_smoke {
         for recipe in options.installed(&peers::DNS) {
             peer(options, recipe, true, phases, &mut table);
@@ -300,6 +301,33 @@ fn steerd(options: &Options, phases: Phases, table: &mut Table, goals: &mut Goal
     println!(
         "  steerd's memory: {loaded} MB loaded (peak {loaded_peak}), {swapped} MB after a swap (peak {swapped_peak})"
     );
+}
+
+/// A full push after which every signature is to be made anew, while everybody asks for signatures.
+fn signed(options: &Options, phases: Phases, table: &mut Table) {
+    let (world, dir) = (&options.full, options.dir.path().join("steerd-signed-swap"));
+    let server = Server::steerd_signed("steerd, signed", world, (1, SIZE), &dir, options.processors);
+    let queries = Queries::signed(&world.clients);
+    let [old, new] = [1, 2].map(|epoch| world.clusters_by_subnet(epoch));
+    let body = world.table_from(2, SIZE..2 * SIZE);
+    let noticed = under_queries(&server, &queries, [&old, &new], phases, || {
+        put(server.as_steerd(), body.as_bytes());
+    });
+    row(table, "steerd, full push, signed", &server, &noticed);
+    let load = DnsLoad::new(server.dns, 1, &queries, Anything, 1);
+    let mut asking = Asking { load, rate: QPS / phases.slower };
+    let after = asking.ask_while(&mut |elapsed| elapsed < phases.quiet);
+    let p99 = |seen: &Seen| seen.latency.percentile(0.99).as_secs_f64() * 1e6;
+    println!(
+        "  signed: p99 {:.0} us before, {:.0} us meanwhile, {:.0} us after; lost {}",
+        p99(&noticed.quiet),
+        p99(&noticed.busy),
+        p99(&after),
+        noticed.quiet.lost + noticed.busy.lost + after.lost,
+    );
+    if options.is_smoke {
+        assert!(noticed.busy.wrong == 0, "signed: {:?}", noticed.busy.first_wrong);
+    }
 }
 
 /// Pushes a full table that moves everybody.

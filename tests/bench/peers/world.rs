@@ -10,6 +10,7 @@ use crate::mix;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 
 /// The cluster of clients that no prefix covers.
 pub const NOBODY: u32 = CLUSTERS;
@@ -93,6 +94,11 @@ impl World {
 
     /// The table at `epoch` as steerd takes it, with `size` appliances in each cluster.
     pub fn table(&self, epoch: u64, size: usize) -> String {
+        self.table_from(epoch, 0..size)
+    }
+
+    /// The same where the appliances of a cluster have these numbers, by which they have addresses.
+    pub fn table_from(&self, epoch: u64, appliances: Range<usize>) -> String {
         let mut text = format!("{{\"table\":{{\"format\":1,\"epoch\":{epoch},\"source\":\"bench\"}}}}\n");
         text.push_str("{\"site\":{\"code\":\"s\",\"lat\":52.0,\"lon\":4.0}}\n");
         for cluster in 0..=NOBODY {
@@ -102,7 +108,7 @@ impl World {
                 &mut text,
                 format_args!(r#"{{"cluster":{{"name":"c{cluster:03}","site":"s","class":"{class}"}}}}"#),
             );
-            for n in 0..size {
+            for n in appliances.clone() {
                 let (v4, host) = (address(cluster, n), host(cluster, n));
                 line(
                     &mut text,
