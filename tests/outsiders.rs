@@ -1,5 +1,5 @@
-//! The binary, asked by programs that we did not write: `dig`, `kdig`, `curl`, and what
-//! reads dnstap.
+//! The binary, asked by programs that we did not write: `dig`, `kdig`, `curl`, `openssl`, through `haproxy`, and
+//! what reads dnstap.
 //!
 //! A program that is missing fails the test under CI (`tests/tools.sh` installs them) and skips it
 //! loudly elsewhere.
@@ -7,6 +7,8 @@
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod harness;
+#[path = "outsiders/transports.rs"]
+mod transports;
 
 use harness::{Steerd, write_config};
 use std::process::Command;

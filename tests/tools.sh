@@ -14,6 +14,7 @@ want() {
 want dig bind9-dnsutils
 want kdig knot-dnsutils
 want curl curl
+want openssl openssl
 want fstrm_capture fstrm-bin
 want dnstap-ldns dnstap-ldns
 want gdnsd gdnsd

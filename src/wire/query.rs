@@ -76,6 +76,8 @@ pub struct Edns<'a> {
     pub cookie: Option<&'a [u8]>,
     /// Data of the first NSID option, unchecked.
     pub nsid: Option<&'a [u8]>,
+    /// Whether it has a padding option (RFC 7830): the reply may be padded, where nobody can read it.
+    pub is_padded: bool,
 }
 
 /// One query, checked. The canonical name lies in the [`NameBuf`] given to [`Query::parse`].
@@ -242,8 +244,14 @@ impl<'a> Edns<'a> {
     /// Reads the options of a version 0 OPT. Options not known here are ignored.
     #[inline]
     fn read(opt: &OptRecord<'a>) -> Result<Self, OptionFault> {
-        let mut edns =
-            Self { udp_size: opt.udp_size, dnssec_ok: opt.dnssec_ok, ecs: None, cookie: None, nsid: None };
+        let mut edns = Self {
+            udp_size: opt.udp_size,
+            dnssec_ok: opt.dnssec_ok,
+            ecs: None,
+            cookie: None,
+            nsid: None,
+            is_padded: false,
+        };
         let mut ecs_fault = false;
         let mut cursor = Cursor { rest: opt.options };
         while !cursor.rest.is_empty() {
@@ -255,6 +263,7 @@ impl<'a> Edns<'a> {
                 },
                 option::COOKIE => edns.cookie = edns.cookie.or(Some(data)),
                 option::NSID => edns.nsid = edns.nsid.or(Some(data)),
+                option::PADDING => edns.is_padded = true,
                 _ => {}
             }
         }
@@ -382,6 +391,13 @@ impl<'a> Query<'a> {
     /// CD.
     pub fn checking_disabled(&self) -> bool {
         self.checking_disabled
+    }
+
+    /// Forgets a wish for padding: a reply that anybody can read has none (RFC 7830 section 6).
+    pub fn forget_padding(&mut self) {
+        if let Some(edns) = &mut self.edns {
+            edns.is_padded = false;
+        }
     }
 
     /// The OPT, if one came.
