@@ -137,21 +137,7 @@ impl Meters {
         certificates: Arc<Certificates>,
     ) -> impl Fn() -> String + Send + Sync + use<> {
         let mut out = Exposition::new();
-        let udp = Arc::clone(&self.udp);
-        out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
-        let stream = Arc::clone(&self.stream);
-        out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
-        let tls = Arc::clone(&self.tls);
-        out.counters("steerd_dns_tls_messages", "DNS messages received over TLS.", "outcome", tls);
-        let https = Arc::clone(&self.https);
-        out.counters("steerd_dns_https_messages", "DNS messages received over HTTPS.", "outcome", https);
-        let mishaps = Arc::clone(&self.mishaps);
-        out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
-        out.histogram(
-            "steerd_dns_answer",
-            "Time of a DNS answer, the mean of its batch.",
-            self.answer.clone(),
-        );
+        self.expose_dns(&mut out);
         let requests = Arc::clone(&self.requests);
         out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
         let refused = Arc::clone(&self.refused);
@@ -204,6 +190,25 @@ impl Meters {
 }
 
 impl Meters {
+    /// Shows DNS, over whatever it came.
+    fn expose_dns(&self, out: &mut Exposition) {
+        let udp = Arc::clone(&self.udp);
+        out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
+        let stream = Arc::clone(&self.stream);
+        out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
+        let tls = Arc::clone(&self.tls);
+        out.counters("steerd_dns_tls_messages", "DNS messages received over TLS.", "outcome", tls);
+        let https = Arc::clone(&self.https);
+        out.counters("steerd_dns_https_messages", "DNS messages received over HTTPS.", "outcome", https);
+        let mishaps = Arc::clone(&self.mishaps);
+        out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
+        out.histogram(
+            "steerd_dns_answer",
+            "Time of a DNS answer, the mean of its batch.",
+            self.answer.clone(),
+        );
+    }
+
     /// Shows connections over TLS and the state of certificates.
     fn expose_tls(&self, out: &mut Exposition, certificates: Arc<Certificates>) {
         let greeted = Arc::clone(&self.greeted);
