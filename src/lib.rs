@@ -10,8 +10,8 @@
 //!                                                                        one ArcSwap<Snapshot>
 //!                                                                                    │ loaded once a batch
 //! UDP batch ─► dns::answer: wire → steer(snapshot, client, service, key) → wire ─► batch send
-//! TCP       ─► the same answer()
-//! HTTP      ─► http: request head → the same steer() → redirect or ranked list
+//! TCP, TLS  ─► the same answer()
+//! HTTP      ─► http: request head → the same steer() → redirect or ranked list; /dns-query ─► the same answer()
 //! ```
 //!
 //! # Layers
@@ -37,6 +37,7 @@
 //! | 2 | [`zone`] | static zone data |
 //! | 1 | [`lpm`] | longest-prefix table with scopes |
 //! | 1 | [`wire`] | DNS messages as bytes |
+//! | 1 | [`proxy`] | PROXY headers as bytes |
 //! | 1 | [`dnstap`] | events of the query log as bytes |
 //! | 1 | [`fleet`] | sites, clusters, appliances, services as ids and arrays |
 //! | 1 | [`config`] | the config file, as written and as checked |
@@ -80,6 +81,7 @@ pub mod metrics;
 pub mod policy;
 pub mod prefix;
 pub mod problem;
+pub mod proxy;
 #[allow(clippy::disallowed_methods, reason = "how long a push takes is told in its reply")]
 pub mod publish;
 pub mod serve;

@@ -20,13 +20,14 @@ struct Target {
 }
 
 /// All targets; `run.sh` has the same list.
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     Target { name: "packet", holds: invariants::packet, mutations: 100_000, folders: &[] },
     Target { name: "ecs", holds: invariants::ecs, mutations: 50_000, folders: &[] },
     Target { name: "table_line", holds: invariants::table_line, mutations: 10_000, folders: &[] },
     Target { name: "artefact", holds: invariants::artefact, mutations: 10_000, folders: &[] },
     Target { name: "journal", holds: invariants::journal, mutations: 30_000, folders: &[] },
     Target { name: "http_head", holds: invariants::http_head, mutations: 30_000, folders: &[] },
+    Target { name: "proxy_header", holds: invariants::proxy_header, mutations: 100_000, folders: &[] },
     Target {
         name: "mmdb",
         holds: invariants::mmdb,
@@ -87,6 +88,11 @@ fn hostile_journals() {
 #[test]
 fn hostile_http_heads() {
     run("http_head");
+}
+
+#[test]
+fn hostile_proxy_headers() {
+    run("proxy_header");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | `conformance` | queries that authoritative servers get wrong, by `dig`; checkers of zones and servers |
 //! | `validators` | what checks signatures |
 //! | `streams` | bytes over TCP as no resolver would send them |
+//! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -28,6 +29,8 @@ mod resolvers;
 mod servers;
 #[path = "outsiders/streams.rs"]
 mod streams;
+#[path = "outsiders/transports.rs"]
+mod transports;
 #[path = "outsiders/validators.rs"]
 mod validators;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// section on modules says what each one is.
 const LAYERS: &[&[&str]] = &[
     &["prefix", "units", "problem", "columns"],
-    &["lpm", "wire", "dnstap", "fleet", "config", "metrics"],
+    &["lpm", "wire", "proxy", "dnstap", "fleet", "config", "metrics"],
     &["geo", "health", "zone"],
     &["table", "dnssec"],
     &["policy"],

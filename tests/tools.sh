@@ -19,6 +19,7 @@ want drill ldnsutils
 want unbound-host unbound-host
 want dnsviz dnsviz
 want curl curl
+want openssl openssl
 want fstrm_capture fstrm-bin
 want dnstap-ldns dnstap-ldns
 want zonemaster-cli zonemaster-cli

@@ -6,11 +6,13 @@
 use super::args;
 use super::failure::{Failure, count};
 use super::load::{self, BODY_OCTETS_MAX, ConfigFile};
+use crate::config::Listen;
 use crate::dnssec::{Keyrings, UnixS};
 use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::TableCounts;
 use crate::serve::run::now;
+use crate::serve::tls::Certificates;
 use crate::table::{Read, Table};
 use crate::wire::Name;
 use crate::zone::Zones;
@@ -72,6 +74,7 @@ impl Findings {
             Ok((keyrings, warnings)) => self.keys(&keyrings, &warnings),
             Err(problems) => self.problems.extend(problems),
         }
+        self.certificates(file);
         if let Err(problems) = file.tokens() {
             self.problems.extend(problems);
         }
@@ -108,14 +111,30 @@ impl Findings {
     /// Says where the config listens.
     fn listeners(&mut self, file: &ConfigFile) {
         let config = &file.config;
-        let http = config.http.listen.iter().map(|listen| listen.addr);
-        let of = |what: &str, addrs: &mut dyn Iterator<Item = std::net::SocketAddr>| {
-            let addrs: Vec<String> = addrs.map(|addr| addr.to_string()).collect();
+        let of = |what: &str, addrs: Vec<String>| {
             (!addrs.is_empty()).then(|| format!("{what} on {}", addrs.join(", ")))
         };
-        self.fine.extend(of("DNS", &mut config.dns.listen.iter().copied()));
-        self.fine.extend(of("HTTP", &mut http.into_iter()));
-        self.fine.extend(of("control", &mut config.control.listen.iter().copied()));
+        let listening = |listen: &[Listen]| listen.iter().map(|listen| listen.addr.to_string()).collect();
+        self.fine.extend(of("DNS", listening(&config.dns.listen)));
+        self.fine.extend(of("DNS over TLS", listening(&config.dns.listen_tls)));
+        self.fine.extend(of("HTTP", listening(&config.http.listen)));
+        self.fine.extend(of("HTTPS", listening(&config.http.listen_tls)));
+        self.fine.extend(of("control", config.control.listen.iter().map(ToString::to_string).collect()));
+    }
+
+    /// Checks certificates.
+    fn certificates(&mut self, file: &ConfigFile) {
+        let certificates = Certificates::read(&file.config);
+        self.problems.extend(file.placed(certificates.problems()));
+        let now_s = (now().0 / 1000).cast_signed();
+        let warnings = file.placed(certificates.warnings(now_s));
+        self.warnings.extend(warnings.iter().map(ToString::to_string));
+        if let Some(left_s) = certificates.expires_in_s(now_s) {
+            let [shown, ..] = certificates.counts();
+            let days = left_s.max(0).cast_unsigned() / 86_400;
+            let certificates = count(shown as u64, "certificate");
+            self.fine.push(format!("{certificates}, the first expires in {}", count(days, "day")));
+        }
     }
 
     /// Says which zones are signed. That nobody signs now is wrong, although a running server goes on.

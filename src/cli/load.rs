@@ -142,7 +142,8 @@ impl ConfigFile {
     fn place(&self, problem: Problem) -> Problem {
         if problem.file.is_empty() {
             let keys: Vec<&str> = problem.key.split('.').collect();
-            return Problem { line: self.line_of(&keys), ..problem.in_file(&self.name) };
+            let line = if problem.line > 0 { problem.line } else { self.line_of(&keys) };
+            return Problem { line, ..problem.in_file(&self.name) };
         }
         let config = &self.config;
         let mut tokens = config.control.tokens.iter();

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub struct Config {
     /// Directory that relative paths start from: the config file's. Empty: the working directory.
     pub base: PathBuf,
+    /// `[[tls]]`, as ordered in the file: the first is shown where the client names no server.
+    pub tls: Vec<Tls>,
     /// `[dns]`.
     pub dns: Dns,
     /// `[http]`.
@@ -58,11 +60,39 @@ impl Workers {
     }
 }
 
-/// Answers over UDP and TCP.
+/// A certificate and its key (`[[tls]]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the chain, the server's own certificate first, as written.
+    pub cert: PathBuf,
+    /// PEM file of its private key, as written.
+    pub key: PathBuf,
+    /// Names it is shown for, lower case without the final dot, `*.` for one label; empty: its own.
+    pub names: Vec<Box<str>>,
+    /// Line of its `[[tls]]`, for problems found later.
+    pub line: u64,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub addr: SocketAddr,
+    /// Whether every connection and datagram has to begin with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+/// Answers over UDP and TCP, TLS and HTTPS.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dns {
-    /// Addresses to answer on, UDP and TCP; empty: no DNS.
-    pub listen: Vec<SocketAddr>,
+    /// Addresses to answer on, UDP and TCP; empty: neither.
+    pub listen: Vec<Listen>,
+    /// Addresses to answer on over TLS (RFC 7858).
+    pub listen_tls: Vec<Listen>,
+    /// Peers that may send PROXY headers.
+    pub trusted_proxies: Vec<Prefix>,
+    /// Whether HTTP listeners answer DNS (RFC 8484).
+    pub doh: bool,
     /// UDP threads.
     pub workers: Workers,
     /// Largest UDP reply in octets, whatever the query offers; 512 to 4096.
@@ -75,9 +105,9 @@ pub struct Dns {
     pub answers_no_ecs: u8,
     /// Whether `TXT _explain.<service>` is answered.
     pub explain_txt: bool,
-    /// Most TCP connections at a time, 1 to 1,000,000.
+    /// Most TCP and TLS connections at a time, 1 to 1,000,000.
     pub tcp_connections_max: u32,
-    /// Seconds after which a silent TCP connection is closed (RFC 7766 section 6.2.3), 1 to 3600.
+    /// Seconds after which a silent connection is closed (RFC 7766 section 6.2.3), 1 to 3600.
     pub tcp_idle_s: u32,
     /// What the server calls itself (NSID, `id.server`), at most 128 octets; empty: it does not say.
     pub identity: Box<str>,
@@ -124,6 +154,9 @@ impl Default for Dns {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
+            trusted_proxies: Vec::new(),
+            doh: false,
             workers: Workers::default(),
             edns_udp_max: Self::EDNS_UDP_MAX,
             spread_v4: Self::SPREAD_V4,
@@ -281,8 +314,10 @@ impl Soa {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
     /// Addresses to answer on; empty: no redirects.
-    pub listen: Vec<HttpListen>,
-    /// Peers whose word about the client is believed (ruling 23).
+    pub listen: Vec<Listen>,
+    /// Addresses to answer on over TLS.
+    pub listen_tls: Vec<Listen>,
+    /// Peers whose word about the client is believed (ruling 23), in headers and before them.
     pub trusted_proxies: Vec<Prefix>,
     /// Whether that word is `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     pub forwarded: bool,
@@ -305,6 +340,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_tls: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded: false,
             cors: false,
@@ -313,15 +349,6 @@ impl Default for Http {
             workers: Workers::default(),
         }
     }
-}
-
-/// An address of `[http] listen`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpListen {
-    /// Where to listen.
-    pub addr: SocketAddr,
-    /// Whether every connection starts with a PROXY header. Always false so far: `true` is refused.
-    pub proxy_protocol: bool,
 }
 
 /// The push API.
@@ -597,6 +624,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             base: PathBuf::new(),
+            tls: Vec::new(),
             dns: Dns::default(),
             http: Http::default(),
             control: Control::default(),
@@ -642,6 +670,7 @@ impl Config {
     fn check_across(&self, spots: &read::Spots, findings: &Findings<'_>) {
         check_listeners(&spots.listeners, findings);
         check_zones(&self.dns.zones, findings);
+        self.check_transports(spots, findings);
         if self.control.tokens.is_empty() && !spots.tokens_are_wrong {
             for listener in spots.listeners.iter().filter(|listener| listener.key == "control.listen") {
                 if !listener.addr.ip().to_canonical().is_loopback() {
@@ -665,6 +694,33 @@ impl Config {
         if self.steering.ttl_unhealthy_s > self.steering.ttl_s {
             let found = format!("{} with ttl_s = {}", self.steering.ttl_unhealthy_s, self.steering.ttl_s);
             findings.add(spots.steering_line, "steering.ttl_unhealthy_s", found, "at most ttl_s");
+        }
+    }
+
+    /// Checks that listeners have what their connections begin with: certificates, and peers that may speak
+    /// for others; and that DNS over HTTPS has a listener.
+    fn check_transports(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        let is_tls = |listener: &&read::Listener| listener.key.ends_with("listen_tls");
+        if let Some(listener) = spots.listeners.iter().find(is_tls).filter(|_| !spots.has_tls) {
+            findings.add(listener.line, listener.key, "no certificate", "one, as cert and key of a [[tls]]");
+        }
+        for listener in spots.listeners.iter().filter(|listener| listener.is_proxied) {
+            let (section, speakers) = if listener.key.starts_with("dns.") {
+                ("dns", &self.dns.trusted_proxies)
+            } else {
+                ("http", &self.http.trusted_proxies)
+            };
+            if speakers.is_empty() {
+                let expected = format!("those who may send PROXY headers, in {section}.trusted_proxies");
+                findings.add(listener.line, listener.key, "no trusted proxies", expected);
+            }
+        }
+        if self.dns.doh
+            && self.http.listen.is_empty()
+            && self.http.listen_tls.is_empty()
+            && findings.is_empty()
+        {
+            findings.add(spots.dns_line, "dns.doh", "no HTTP listener", "listen or listen_tls in [http]");
         }
     }
 }
@@ -746,7 +802,7 @@ mod tests {
         let expected = Config {
             base: PathBuf::from("config"),
             dns: Dns {
-                listen: vec![addr("127.0.0.1:5300")],
+                listen: vec![Listen { addr: addr("127.0.0.1:5300"), proxy_protocol: false }],
                 zones: vec![Zone {
                     name: name("cdn.example"),
                     ns: vec![name("ns1.cdn.example"), name("ns2.cdn.example")],
@@ -768,7 +824,7 @@ mod tests {
                 ..Dns::default()
             },
             http: Http {
-                listen: vec![HttpListen { addr: addr("127.0.0.1:8080"), proxy_protocol: false }],
+                listen: vec![Listen { addr: addr("127.0.0.1:8080"), proxy_protocol: false }],
                 trusted_proxies: vec!["127.0.0.0/8".parse().expect("a prefix")],
                 ..Http::default()
             },
@@ -823,7 +879,7 @@ mod tests {
     #[test]
     fn one_listener_is_a_config() {
         let config = Config::parse("/etc/steerd/steerd.toml", "[dns]\nlisten = \"[::]:53\"").expect("valid");
-        assert_eq!(config.dns.listen, [addr("[::]:53")]);
+        assert_eq!(config.dns.listen, [Listen { addr: addr("[::]:53"), proxy_protocol: false }]);
         assert_eq!(config.resolve(Path::new("a/b")), Path::new("/etc/steerd/a/b"));
         assert_eq!(config.resolve(Path::new("/a/b")), Path::new("/a/b"));
         assert_eq!(config.dns.workers.count(6), 6);
@@ -848,6 +904,36 @@ mod tests {
         ] {
             assert_eq!(collide(addr(a), addr(b)), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn certificates_and_proxied_listeners_are_read() {
+        let text = r#"
+[[tls]]
+cert = "a.pem"
+key = "a.key"
+[[tls]]
+cert = "b.pem"
+key = "b.key"
+names = ["DNS.cdn.example.", "*.cdn.example"]
+[dns]
+listen = ["127.0.0.1:53", { addr = "127.0.0.1:54", proxy_protocol = true }]
+listen_tls = [{ addr = "127.0.0.1:853", proxy_protocol = true }]
+trusted_proxies = ["10.0.0.0/8"]
+doh = true
+[http]
+listen_tls = ["127.0.0.1:443"]
+"#;
+        let config = Config::parse("f.toml", text).expect("valid");
+        let names: Vec<_> =
+            config.tls.iter().map(|tls| (tls.key.to_str(), tls.names.len(), tls.line)).collect();
+        assert_eq!(names, [(Some("a.key"), 0, 2), (Some("b.key"), 2, 5)]);
+        assert_eq!(&*config.tls[1].names[0], "dns.cdn.example");
+        let listen = |port, proxy_protocol| Listen { addr: ([127, 0, 0, 1], port).into(), proxy_protocol };
+        assert_eq!(config.dns.listen, [listen(53, false), listen(54, true)]);
+        assert_eq!(config.dns.listen_tls, [listen(853, true)]);
+        assert_eq!(config.http.listen_tls, [listen(443, false)]);
+        assert!(config.dns.doh);
     }
 
     #[test]

@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, HttpListen, Limits, Log, LogFormat, LogLevel,
-    Open, Right, Soa, Steering, Table, Token, Workers, Zone,
+    Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log, LogFormat, LogLevel, Open,
+    Right, Soa, Steering, Table, Tls, Token, Workers, Zone,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -19,6 +19,10 @@ pub struct Spots {
     pub listeners: Vec<Listener>,
     /// Whether `[control]` names tokens that were reported and left out.
     pub tokens_are_wrong: bool,
+    /// Whether there is a `[[tls]]`, right or wrong.
+    pub has_tls: bool,
+    /// Line of `[dns]`.
+    pub dns_line: u64,
     /// Line of `[health]`.
     pub health_line: u64,
     /// Line of `[steering]`.
@@ -34,6 +38,8 @@ pub struct Listener {
     pub key: &'static str,
     /// 1-based line.
     pub line: u64,
+    /// Whether what comes there begins with a PROXY header.
+    pub is_proxied: bool,
 }
 
 /// Seconds in a day.
@@ -58,6 +64,8 @@ const TTL_MAX_S: u64 = (1 << 31) - 1;
 pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
     let mut spots = Spots::default();
     let drain_s = root.number("drain_s", Config::DRAIN_S, 0..=600, "seconds");
+    spots.has_tls = root.has("tls");
+    let tls = root.tables("tls").into_iter().filter_map(tls).collect();
     let dns = dns(root.table("dns"), &mut spots);
     let http = http(root.table("http"), &mut spots);
     let control = control(root.table("control"), &mut spots);
@@ -71,6 +79,7 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
     (
         Config {
             base: PathBuf::new(),
+            tls,
             dns,
             http,
             control,
@@ -88,8 +97,12 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
 
 /// Reads `[dns]`.
 fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
+    spots.dns_line = at.line();
     let dns = Dns {
-        listen: addresses(&mut at, "dns.listen", spots),
+        listen: listeners(&mut at, "listen", "dns.listen", spots),
+        listen_tls: listeners(&mut at, "listen_tls", "dns.listen_tls", spots),
+        trusted_proxies: prefixes(&mut at, "trusted_proxies"),
+        doh: at.flag("doh", false),
         workers: workers(&mut at),
         edns_udp_max: at.number("edns_udp_max", Dns::EDNS_UDP_MAX, 512..=4096, "octets"),
         spread_v4: at.number("spread_v4", Dns::SPREAD_V4, 0..=32, "bits"),
@@ -193,7 +206,8 @@ fn soa(mut at: RawTable<'_, '_>, ns: Option<&str>, zone: Option<&str>) -> Soa {
 /// Reads `[http]`.
 fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
     let http = Http {
-        listen: http_listeners(&mut at, spots),
+        listen: listeners(&mut at, "listen", "http.listen", spots),
+        listen_tls: listeners(&mut at, "listen_tls", "http.listen_tls", spots),
         trusted_proxies: prefixes(&mut at, "trusted_proxies"),
         forwarded: at.flag("forwarded", false),
         cors: at.flag("cors", false),
@@ -214,10 +228,43 @@ fn explain_txt(at: &mut RawTable<'_, '_>) -> bool {
     wanted
 }
 
-/// Reads `[http] listen`, whose elements are addresses or `{ addr, proxy_protocol }`.
-fn http_listeners(at: &mut RawTable<'_, '_>, spots: &mut Spots) -> Vec<HttpListen> {
+/// Reads one `[[tls]]`; `None` when a file of it is missing.
+fn tls(mut at: RawTable<'_, '_>) -> Option<Tls> {
+    let line = at.line();
+    let mut file = |key, what: &str| {
+        let found = path(&mut at, key);
+        if found.is_none() {
+            at.refuse(line, key, "none", format!("the PEM file of {what}"));
+        }
+        found
+    };
+    let (cert, key) = (file("cert", "the certificate's chain"), file("key", "its private key"));
+    let names = at.texts("names").iter().filter_map(|text| server_name(&at, "names", text)).collect();
+    at.finish();
+    Some(Tls { cert: cert?, key: key?, names, line })
+}
+
+/// Reads a name that a certificate is shown for; its first label may be `*`.
+fn server_name(at: &RawTable<'_, '_>, key: &str, text: &At<String>) -> Option<Box<str>> {
+    match text.value.strip_prefix("*.") {
+        Some(rest) => {
+            let rest = domain_name(at, key, &At { value: rest.to_owned(), line: text.line })?;
+            Some(format!("*.{rest}").into())
+        }
+        None => domain_name(at, key, text),
+    }
+}
+
+/// Takes listeners, which are addresses or `{ addr, proxy_protocol }`; `path` is the dotted path of `key`.
+fn listeners(
+    at: &mut RawTable<'_, '_>,
+    key: &'static str,
+    path: &'static str,
+    spots: &mut Spots,
+) -> Vec<Listen> {
     let mut listeners = Vec::new();
-    for element in at.texts_or_tables("listen") {
+    for element in at.texts_or_tables(key) {
+        let mut proxy_protocol = false;
         let text = match element {
             TextOrTable::Text(text) => Some(text),
             TextOrTable::Table(mut inner) => {
@@ -226,16 +273,13 @@ fn http_listeners(at: &mut RawTable<'_, '_>, spots: &mut Spots) -> Vec<HttpListe
                 if text.is_none() {
                     inner.refuse(line, "addr", "none", "an address and a port, as in 127.0.0.1:8080");
                 }
-                if inner.flag("proxy_protocol", false) {
-                    let expected = "false: this version does not read PROXY headers";
-                    inner.refuse(line, "proxy_protocol", "true", expected);
-                }
+                proxy_protocol = inner.flag("proxy_protocol", false);
                 inner.finish();
                 text
             }
         };
-        let found = text.and_then(|text| address(at, "http.listen", &text, spots));
-        listeners.extend(found.map(|addr| HttpListen { addr, proxy_protocol: false }));
+        let found = text.and_then(|text| address(at, key, path, &text, proxy_protocol, spots));
+        listeners.extend(found.map(|addr| Listen { addr, proxy_protocol }));
     }
     listeners
 }
@@ -400,24 +444,26 @@ fn basis_points(at: &mut RawTable<'_, '_>, key: &'static str, default: BasisPoin
 
 /// Takes the listeners of a section; `key` is the dotted path of its `listen`.
 fn addresses(at: &mut RawTable<'_, '_>, key: &'static str, spots: &mut Spots) -> Vec<SocketAddr> {
-    at.texts("listen").iter().filter_map(|text| address(at, key, text, spots)).collect()
+    at.texts("listen").iter().filter_map(|text| address(at, "listen", key, text, false, spots)).collect()
 }
 
-/// Reads one listener, and notes it for the checks across sections.
+/// Reads one listener of `key`, whose dotted path is `path`, and notes it for the checks across sections.
 fn address(
     at: &RawTable<'_, '_>,
-    key: &'static str,
+    key: &str,
+    path: &'static str,
     text: &At<String>,
+    is_proxied: bool,
     spots: &mut Spots,
 ) -> Option<SocketAddr> {
     match text.value.parse() {
         Ok(addr) => {
-            spots.listeners.push(Listener { addr, key, line: text.line });
+            spots.listeners.push(Listener { addr, key: path, line: text.line, is_proxied });
             Some(addr)
         }
         Err(_) => {
             let expected = "an address and a port, as in 127.0.0.1:53 or [::1]:53";
-            at.refuse(text.line, "listen", format!("{:?}", text.value), expected);
+            at.refuse(text.line, key, format!("{:?}", text.value), expected);
             None
         }
     }

@@ -39,7 +39,7 @@ pub fn answer(
     packet: &[u8],
     out: &mut [u8],
 ) -> Answered {
-    (scratch.decided, scratch.is_verified) = (None, transport != Transport::Udp);
+    (scratch.decided, scratch.is_verified) = (None, transport.is_stream());
     let answered = match usual::answer(context, scratch, transport, packet, out) {
         Some(answered) => answered,
         None => answer_any(context, scratch, peer, transport, packet, out),
@@ -62,10 +62,13 @@ pub(super) fn answer_any(
     let Context { world, server, now } = *context;
     let Scratch { qname, alias, ranking, decided, is_verified, signatory, .. } = scratch;
     *decided = None;
-    let query = match Query::parse(packet, qname) {
+    let mut query = match Query::parse(packet, qname) {
         Ok(query) => query,
         Err(reject) => return refuse(context, peer, &reject, out),
     };
+    if !transport.is_encrypted() {
+        query.forget_padding();
+    }
     let cookie = query.edns().and_then(|edns| edns.cookie);
     let Ok(shown) = cookie.map_or(Ok(None), |data| server.cookies.look(data, peer, now)) else {
         return refuse(context, peer, &Reject::FormErr(*query.echo()), out);
@@ -73,7 +76,7 @@ pub(super) fn answer_any(
     *is_verified |= shown.is_some_and(|shown| shown.is_valid);
     let limit = match transport {
         Transport::Udp => query.udp_limit(world.settings().udp_size_max),
-        Transport::Stream => usize::from(u16::MAX),
+        _ => usize::from(u16::MAX),
     };
     let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
     let composer = Composer {

@@ -198,7 +198,7 @@ impl<'a> Draft<'a, '_> {
     pub(super) fn finish(mut self, outcome: Outcome, rcode: Rcode, is_authoritative: bool) -> Answered {
         if self.is_spent {
             self.reply.withdraw();
-            if self.transport == Transport::Stream {
+            if self.transport.is_stream() {
                 let len = self.reply.finish(Rcode::ServFail, false);
                 return Answered { outcome: Outcome::Unsigned, len };
             }
@@ -237,7 +237,7 @@ impl<'a, 'b> Composer<'a, 'b> {
         let opt = Opt::to(query).map(|opt| Opt { ecs, ede, nsid, cookie, compact_ok, ..opt });
         let purse = match transport {
             Transport::Udp => Purse::Datagram,
-            Transport::Stream => Purse::Stream,
+            _ => Purse::Stream,
         };
         let payment = Payment { now: self.now, purse, is_invented: self.is_invented };
         let signing = self.keyring.filter(|_| is_signed).map(|keyring| Signing {

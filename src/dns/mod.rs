@@ -62,8 +62,26 @@ pub struct Context<'a> {
 pub enum Transport {
     /// One datagram.
     Udp,
-    /// A message of up to 65,535 octets on a connection (TCP, TLS, HTTPS).
-    Stream,
+    /// A message of up to 65,535 octets on a connection.
+    Tcp,
+    /// The same over TLS (RFC 7858).
+    Tls,
+    /// The same as the body of a request or a response (RFC 8484).
+    Https,
+}
+
+impl Transport {
+    /// Whether the peer is who it says it is, and messages are as long as they like.
+    #[inline]
+    pub fn is_stream(self) -> bool {
+        self != Self::Udp
+    }
+
+    /// Whether nobody on the way sees more of a message than its length.
+    #[inline]
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https)
+    }
 }
 
 /// A worker's buffers, used again for every query.

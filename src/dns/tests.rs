@@ -513,7 +513,40 @@ fn rfc2181_s9_too_large_for_udp_is_truncated_and_whole_on_a_stream() {
     stage.check("big.cdn.example", Rtype::TXT, None, "truncated NOERROR aa");
     assert!(stage.ask("big.cdn.example", Rtype::TXT, Some("")).starts_with("static"));
     let packet = query(1, "big.cdn.example", Rtype::TXT, None);
-    assert_eq!(stage.send(&packet, Transport::Stream).0, Outcome::Static);
+    assert_eq!(stage.send(&packet, Transport::Tcp).0, Outcome::Static);
+}
+
+#[test]
+fn rfc8467_s4_1_replies_are_padded_where_nobody_can_read_them() {
+    let mut stage = Stage::new(&[]);
+    let padded = |name: &str, qtype| {
+        let mut packet = query(7, name, qtype, Some("5.5.5.0/24"));
+        // The OPT is last: its length grows by an option of three octets.
+        packet.extend_from_slice(&[0, 12, 0, 3, 0, 0, 0]);
+        let at = packet.len() - 7 - 11 - 2;
+        packet[at + 1] += 7;
+        packet
+    };
+    let long = padded("big.cdn.example", Rtype::TXT);
+    for (packet, len) in [
+        (padded("near.cdn.example", Rtype::A), 468),
+        (padded("nope.cdn.example", Rtype::A), 468),
+        (long, 936),
+    ] {
+        for transport in [Transport::Tls, Transport::Https] {
+            let (_, reply) = stage.send(&packet, transport);
+            assert_eq!(reply.len(), len);
+            let message = Message::from_octets(reply).expect("a message");
+            let opt = message.opt().expect("an OPT");
+            assert!(opt.opt().iter::<domain::base::opt::AllOptData<_, _>>().all(|option| option.is_ok()));
+        }
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let (_, reply) = stage.send(&packet, transport);
+            assert!(!reply.len().is_multiple_of(468) && !reply.windows(4).any(|four| four == [0, 12, 0, 3]));
+        }
+    }
+    let plain = query(7, "near.cdn.example", Rtype::A, Some("5.5.5.0/24"));
+    assert_eq!(stage.send(&plain, Transport::Tls).1, stage.send(&plain, Transport::Tcp).1);
 }
 
 #[test]
@@ -595,7 +628,7 @@ fn the_usual_way_and_the_general_way_write_the_same_whatever_was_foreseen() {
                 let at = random(packet.len());
                 packet[at] ^= 1 << random(8);
             }
-            let transport = [Transport::Udp, Transport::Stream][random(2)];
+            let transport = [Transport::Udp, Transport::Tcp][random(2)];
             if random(2) == 0 {
                 let batch = [&packet[..], &packet[..random(packet.len())], &[], &packet, &packet];
                 foresee(&stage.snapshot, &mut stage.scratch, batch.len(), batch.into_iter());

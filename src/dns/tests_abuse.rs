@@ -106,7 +106,7 @@ fn a_flood_in_the_name_of_a_victim_is_cut_and_who_is_real_comes_through() {
     let (_, slipped) = replies.iter().find(|(outcome, _)| *outcome == Outcome::Slipped).expect("one of two");
     assert_eq!((slipped.len(), slipped[2] & 0x02, &slipped[6..8]), (plain.len(), 0x02, &[0, 0][..]));
     assert_eq!(stage.scratch.decided(), None, "nothing was decided for anyone");
-    assert_eq!(stage.send(&plain, Transport::Stream).0, Outcome::Steered);
+    assert_eq!(stage.send(&plain, Transport::Tcp).0, Outcome::Steered);
     // Who sent half a cookie is sent the other half, and is through with both.
     let asking = with_option(&query(7, "video.cdn.example", Rtype::A, Some("")), 10, b"abcdefgh");
     let replies: Vec<_> = (0..2).map(|_| stage.send(&asking, Transport::Udp)).collect();

@@ -78,7 +78,7 @@ fn rfc9471_s3_1_glue_below_the_cut_is_there_or_tc_is_set() {
         (outcome, counts.nscount(), counts.arcount())
     };
     assert_eq!(ask("x.sub.cdn.example", None, Transport::Udp).0, Outcome::Truncated);
-    assert_eq!(ask("x.sub.cdn.example", None, Transport::Stream), (Outcome::Referral, 20, 20));
+    assert_eq!(ask("x.sub.cdn.example", None, Transport::Tcp), (Outcome::Referral, 20, 20));
     assert_eq!(ask("x.sub.cdn.example", Some(""), Transport::Udp), (Outcome::Referral, 20, 21));
     // Other addresses of the zone only help: they are left out without a word.
     let (outcome, name_servers, _) = ask("x.beside.cdn.example", None, Transport::Udp);

@@ -46,7 +46,7 @@ pub(super) fn answer(
     }
     let limit = match transport {
         Transport::Udp => query.udp_limit(world.settings().udp_size_max),
-        Transport::Stream => usize::from(u16::MAX),
+        _ => usize::from(u16::MAX),
     };
     let served = scratch.ranking.appliances();
     let addresses = served.iter().filter_map(|&appliance| world.fleet().address(appliance, family));

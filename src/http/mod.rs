@@ -14,10 +14,12 @@
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
 //! | `redirect` | the policy, on one screen |
+//! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
 pub mod client;
 pub mod content_key;
+pub mod doh;
 mod head;
 mod location;
 pub mod octets;
@@ -56,6 +58,10 @@ pub enum HttpOutcome {
     Nobody,
     /// No table yet: 503.
     NotReady,
+    /// A DNS query, answered: 200.
+    Dns,
+    /// A DNS query that was none: 400, 405, 408, 413 or 415.
+    DnsRefused,
 }
 
 impl Label for HttpOutcome {
@@ -70,6 +76,8 @@ impl Label for HttpOutcome {
         Self::Denied,
         Self::Nobody,
         Self::NotReady,
+        Self::Dns,
+        Self::DnsRefused,
     ];
 
     fn index(self) -> usize {
@@ -88,6 +96,8 @@ impl Label for HttpOutcome {
             Self::Denied => "denied",
             Self::Nobody => "nobody",
             Self::NotReady => "not_ready",
+            Self::Dns => "dns",
+            Self::DnsRefused => "dns_refused",
         }
     }
 }

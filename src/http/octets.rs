@@ -65,6 +65,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Whether it asks for DNS, as far as its path says.
+    pub fn is_dns(&self) -> bool {
+        super::doh::is_path(self.path_and_query)
+    }
+
     /// Its head, for the policy.
     pub fn head(&self, peer: IpAddr) -> Head<'a> {
         Head {

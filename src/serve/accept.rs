@@ -1,9 +1,12 @@
-//! Connections accepted, counted and ended; what is said over them is others' business.
+//! Connections accepted, introduced, counted and ended; what is said over them is others' business.
 //!
+//! Where a listener is behind proxies, a connection is that of whom its PROXY header names, and one without a
+//! header is closed.
 //! Every thread that serves connections has a runtime of its own and its own listening sockets, so a
 //! connection stays on the thread that accepted it and its state needs no lock. Layer 8.
 
-use crate::serve::gate::Gate;
+use crate::proxy::{self, Parsed, Speakers};
+use crate::serve::gate::{Gate, Permit};
 use crate::serve::life::Life;
 use std::future::Future;
 use std::io;
@@ -11,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::task::{JoinSet, LocalSet};
@@ -22,23 +26,98 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// How long nothing is accepted after the process ran out of something (file descriptors, memory).
 pub(super) const REST: Duration = Duration::from_millis(50);
 
+/// How long a PROXY header may take to come.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// Why a connection is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    /// There are too many.
+    Full,
+    /// It has no valid PROXY header where one has to be, or comes from nobody who may send one.
+    NotIntroduced,
+}
+
+/// What connections are let in by.
+#[derive(Debug, Clone)]
+pub(super) struct Entrance {
+    /// How many may be open.
+    pub gate: Arc<Gate>,
+    /// Who may, and has to, say whose each connection is.
+    pub speakers: Option<Arc<Speakers>>,
+}
+
+impl Entrance {
+    /// A place for a connection from `peer`.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    pub fn enter(&self, peer: SocketAddr) -> Result<Permit, Turned> {
+        match &self.speakers {
+            None => self.gate.enter(peer.ip()).map_err(|_| Turned::Full),
+            Some(speakers) if speakers.contain(peer.ip()) => {
+                self.gate.enter_unknown().map_err(|_| Turned::Full)
+            }
+            Some(_) => Err(Turned::NotIntroduced),
+        }
+    }
+
+    /// Whose connection it is that came from `peer`; takes the PROXY header off `stream` where there has to
+    /// be one.
+    async fn introduce(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+        permit: &mut Permit,
+    ) -> Result<SocketAddr, Turned> {
+        if self.speakers.is_none() {
+            return Ok(peer);
+        }
+        match timeout(INTRODUCTION, read_header(stream)).await {
+            Ok(Ok(header)) => {
+                let client = header.client.unwrap_or(peer);
+                permit.assign(client.ip()).map(|()| client).map_err(|_| Turned::Full)
+            }
+            _ => Err(Turned::NotIntroduced),
+        }
+    }
+}
+
+/// Reads a PROXY header and not an octet more: what follows is for others to read, TLS among them.
+async fn read_header(stream: &mut TcpStream) -> io::Result<proxy::Header> {
+    let mut octets = vec![0; proxy::SHORTEST_LEN];
+    stream.read_exact(&mut octets).await?;
+    loop {
+        match proxy::parse(&octets) {
+            Parsed::Whole(header) => return Ok(header),
+            Parsed::Wrong => return Err(io::ErrorKind::InvalidData.into()),
+            Parsed::Partial => {
+                let known = octets.len();
+                octets.resize(known + proxy::missing(&octets), 0);
+                stream.read_exact(&mut octets[known..]).await?;
+            }
+        }
+    }
+}
+
 /// Runs `task` to its end, on a thread and a runtime of its own, with `listeners`.
 ///
 /// # Errors
 /// When the system gives no thread or no event queue.
 pub(super) fn on_thread<F, T>(
     name: String,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(std::net::TcpListener, Entrance)>,
     task: F,
 ) -> io::Result<JoinHandle<()>>
 where
-    F: FnOnce(Vec<TcpListener>) -> T + Send + 'static,
+    F: FnOnce(Vec<(TcpListener, Entrance)>) -> T + Send + 'static,
     T: Future<Output = ()> + 'static,
 {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let listeners = {
         let _entered = runtime.enter();
-        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?
+        let listening = |(listener, entrance)| Ok((TcpListener::from_std(listener)?, entrance));
+        listeners.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?
     };
     thread::Builder::new().name(name).spawn(move || {
         let local = LocalSet::new();
@@ -46,16 +125,17 @@ where
     })
 }
 
-/// Accepts on `listener` and serves each connection that `gate` lets in, until the server closes;
-/// then waits a moment for those that are open. `refused` is told of every one turned away.
-pub(super) async fn accept<S, T>(
+/// Accepts on `listener` and serves each connection that `entrance` lets in, as its client's, until the
+/// server closes; then waits a moment for those that are open. `refused` is told of every one turned away.
+pub(super) async fn accept<R, S, T>(
     listener: TcpListener,
-    gate: Arc<Gate>,
+    entrance: Entrance,
     life: Life,
-    mut refused: impl FnMut(),
-    mut serve: S,
+    refused: R,
+    serve: S,
 ) where
-    S: FnMut(TcpStream, SocketAddr) -> T,
+    R: Fn(Turned) + Clone + 'static,
+    S: Fn(TcpStream, SocketAddr) -> T + Clone + 'static,
     T: Future<Output = ()> + 'static,
 {
     let mut open = JoinSet::new();
@@ -67,17 +147,20 @@ pub(super) async fn accept<S, T>(
             () = &mut closing => break,
             Some(_) = open.join_next(), if !open.is_empty() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match gate.enter(peer.ip()) {
-                    Ok(permit) => {
+                Ok((mut stream, peer)) => match entrance.enter(peer) {
+                    Ok(mut permit) => {
                         // Replies are written whole; waiting for more to send gains nothing.
                         let _ = stream.set_nodelay(true);
-                        let connection = serve(stream, peer);
+                        let (entrance, refused, serve) = (entrance.clone(), refused.clone(), serve.clone());
                         open.spawn_local(async move {
-                            connection.await;
+                            match entrance.introduce(&mut stream, peer, &mut permit).await {
+                                Ok(client) => serve(stream, client).await,
+                                Err(why) => refused(why),
+                            }
                             drop(permit);
                         });
                     }
-                    Err(_) => refused(),
+                    Err(why) => refused(why),
                 },
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

@@ -16,6 +16,8 @@ pub enum Mishap {
     NoPeer,
     /// *Instead:* the kernel did not say which address it was sent to.
     NoDestination,
+    /// *Instead:* it had no valid PROXY header where one has to be, or came from nobody who may send one.
+    NoHeader,
     /// *Instead:* the answer panicked.
     Panicked,
     /// It was answered, but the kernel did not take the reply.
@@ -24,6 +26,9 @@ pub enum Mishap {
     NotReceived,
     /// A connection was closed at once: there are too many. No packet.
     NotAccepted,
+    /// A connection was closed: it did not begin with a valid PROXY header where one has to be, or came
+    /// from nobody who may send one. No packet.
+    NotIntroduced,
 }
 
 /// Answers queries; each thread has its own, with its buffers and counters.

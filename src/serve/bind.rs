@@ -46,8 +46,12 @@ pub enum Listener {
     DnsUdp,
     /// DNS over TCP.
     DnsTcp,
+    /// DNS over TLS.
+    DnsTls,
     /// Redirects.
     Http,
+    /// The same over TLS.
+    Https,
     /// The push API.
     Control,
 }
@@ -57,7 +61,9 @@ impl fmt::Display for Listener {
         out.write_str(match self {
             Self::DnsUdp => "dns udp",
             Self::DnsTcp => "dns tcp",
+            Self::DnsTls => "dns tls",
             Self::Http => "http",
+            Self::Https => "https",
             Self::Control => "control",
         })
     }

@@ -3,7 +3,7 @@
 //! One thread; what takes long (a push) runs on blocking threads that the router starts. Layer 8.
 
 use crate::control::Peer;
-use crate::serve::accept::accept;
+use crate::serve::accept::{Entrance, accept};
 use crate::serve::gate::Gate;
 use crate::serve::http::{Limits, converse};
 use crate::serve::life::Life;
@@ -23,10 +23,12 @@ const OPEN_MAX: usize = 1024;
 const PEER_MAX: usize = 256;
 
 /// Serves `router` on all `listeners` until the server closes. Each request carries its [`Peer`].
-pub(super) async fn serve(listeners: Vec<TcpListener>, router: Router, life: Life) {
+pub(super) async fn serve(listeners: Vec<(TcpListener, Entrance)>, router: Router, life: Life) {
     let gate = Gate::new(OPEN_MAX, PEER_MAX);
     let mut loops = JoinSet::new();
-    for listener in listeners {
+    for (listener, entrance) in listeners {
+        // A gate of its own: redirects do not keep operators out.
+        let entrance = Entrance { gate: Arc::clone(&gate), ..entrance };
         let service = TowerToHyperService::new(router.clone());
         let connection = {
             let life = life.clone();
@@ -45,8 +47,8 @@ pub(super) async fn serve(listeners: Vec<TcpListener>, router: Router, life: Lif
                 converse(TokioIo::new(stream), Limits::CONTROL, life.clone(), respond)
             }
         };
-        let refused = || tracing::warn!("control: too many connections");
-        loops.spawn_local(accept(listener, Arc::clone(&gate), life.clone(), refused, connection));
+        let refused = |_| tracing::warn!("control: too many connections");
+        loops.spawn_local(accept(listener, entrance, life.clone(), refused, connection));
     }
     while loops.join_next().await.is_some() {}
 }

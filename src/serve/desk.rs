@@ -10,6 +10,7 @@ use crate::fleet::ServiceId;
 use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
+use crate::serve::accept::Turned;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet, Signed};
@@ -20,7 +21,7 @@ use crate::steer::{Choice, Match};
 use crate::units::UnixMs;
 use arc_swap::{ArcSwap, Guard};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -70,7 +71,9 @@ pub struct DnsDesk {
     tap: Option<Tap>,
     scratch: dns::Scratch,
     udp: Writer<Packet>,
-    stream: Writer<Packet>,
+    tcp: Writer<Packet>,
+    tls: Writer<Packet>,
+    https: Writer<Packet>,
     signed: Writer<Signed>,
     mishaps: Writer<Mishap>,
     times: HistogramWriter,
@@ -98,7 +101,9 @@ impl MakeAnswer for Desks {
             tap: self.taps.as_ref().map(Taps::tap),
             scratch: dns::Scratch::new(),
             udp: meters.udp.writer(),
-            stream: meters.stream.writer(),
+            tcp: meters.stream.writer(),
+            tls: meters.tls.writer(),
+            https: meters.https.writer(),
             signed: meters.signed.writer(),
             mishaps: meters.mishaps.writer(),
             times: meters.answer.writer(),
@@ -114,7 +119,9 @@ impl DnsDesk {
     fn end(&self, packet: Packet, count: u64) {
         match self.transport {
             Transport::Udp => self.udp.add(packet, count),
-            Transport::Stream => self.stream.add(packet, count),
+            Transport::Tcp => self.tcp.add(packet, count),
+            Transport::Tls => self.tls.add(packet, count),
+            Transport::Https => self.https.add(packet, count),
         }
     }
 }
@@ -162,7 +169,9 @@ fn tell(
         peer,
         protocol: match transport {
             Transport::Udp => Protocol::Udp,
-            Transport::Stream => Protocol::Tcp,
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Tls => Protocol::Dot,
+            Transport::Https => Protocol::Doh,
         },
         asked: Duration::from_millis(batch.now.0),
         query,
@@ -223,10 +232,14 @@ impl Answer for DnsDesk {
     fn count(&mut self, mishap: Mishap, count: u64) {
         self.mishaps.add(mishap, count);
         match mishap {
-            Mishap::Oversized | Mishap::NoPeer | Mishap::NoDestination | Mishap::Panicked => {
+            Mishap::Oversized
+            | Mishap::NoPeer
+            | Mishap::NoDestination
+            | Mishap::NoHeader
+            | Mishap::Panicked => {
                 self.end(Packet::Lost(mishap), count);
             }
-            Mishap::NotSent | Mishap::NotReceived | Mishap::NotAccepted => {}
+            Mishap::NotSent | Mishap::NotReceived | Mishap::NotAccepted | Mishap::NotIntroduced => {}
         }
     }
 
@@ -242,6 +255,7 @@ pub struct HttpDesk {
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
     refused: Writer<Unlabelled>,
+    not_introduced: Writer<Unlabelled>,
     times: HistogramWriter,
     decided: DecisionCounter,
 }
@@ -263,6 +277,7 @@ impl MakeRespond for Desks {
             scratch: http::Scratch::default(),
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
+            not_introduced: meters.not_introduced.writer(),
             times: meters.respond.writer(),
             decided: DecisionCounter::new(self),
         }
@@ -285,8 +300,19 @@ impl Respond for HttpDesk {
         self.times.note(each_ns, count);
     }
 
-    fn refused(&mut self) {
-        self.refused.count(Unlabelled);
+    fn dns_asker(&mut self, head: &Head<'_>) -> Option<IpAddr> {
+        http::doh::asker(&self.publisher.load(), &self.settings.load(), head)
+    }
+
+    fn note_dns(&mut self, is_answered: bool) {
+        self.requests.count(if is_answered { HttpOutcome::Dns } else { HttpOutcome::DnsRefused });
+    }
+
+    fn refused(&mut self, why: Turned) {
+        match why {
+            Turned::Full => self.refused.count(Unlabelled),
+            Turned::NotIntroduced => self.not_introduced.count(Unlabelled),
+        }
     }
 
     fn recover(&mut self) {

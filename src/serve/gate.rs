@@ -59,7 +59,20 @@ impl Gate {
         }
         inside.count += 1;
         inside.by_peer.insert(key, of_peer + 1);
-        Ok(Permit { gate: Arc::clone(self), key })
+        Ok(Permit { gate: Arc::clone(self), key: Some(key) })
+    }
+
+    /// Counts a connection in whose client is not known yet: a proxy made it, and will say.
+    ///
+    /// # Errors
+    /// There are as many as may be.
+    pub fn enter_unknown(self: &Arc<Self>) -> Result<Permit, Full> {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if inside.count >= self.open_max {
+            return Err(Full::All);
+        }
+        inside.count += 1;
+        Ok(Permit { gate: Arc::clone(self), key: None })
     }
 
     /// Open connections.
@@ -73,16 +86,38 @@ impl Gate {
 #[derive(Debug)]
 pub struct Permit {
     gate: Arc<Gate>,
-    key: IpAddr,
+    /// Whose it is, if that is known.
+    key: Option<IpAddr>,
+}
+
+impl Permit {
+    /// Makes the place that of `client`, whose it is as a proxy says.
+    ///
+    /// # Errors
+    /// There are as many of this client as may be.
+    pub fn assign(&mut self, client: IpAddr) -> Result<(), Full> {
+        if self.key.is_none() {
+            let key = peer_key(client);
+            let mut inside = self.gate.inside.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_client = inside.by_peer.entry(key).or_default();
+            if *of_client >= self.gate.peer_max && !client.is_loopback() {
+                return Err(Full::Peer);
+            }
+            *of_client += 1;
+            self.key = Some(key);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut inside = self.gate.inside.lock().unwrap_or_else(PoisonError::into_inner);
         inside.count -= 1;
-        match inside.by_peer.get_mut(&self.key) {
+        let Some(key) = self.key else { return };
+        match inside.by_peer.get_mut(&key) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(inside.by_peer.remove(&self.key)),
+            _ => drop(inside.by_peer.remove(&key)),
         }
     }
 }
@@ -113,6 +148,20 @@ mod tests {
         let _same_64 = enter("2001:db8::2:0:0:1").expect("two of a /64");
         assert_eq!(gate.count(), 4);
         assert_eq!(enter("198.51.100.1").err(), Some(Full::All));
+    }
+
+    #[test]
+    fn a_proxys_connection_counts_for_its_client() {
+        let gate = Gate::new(3, 1);
+        let client: IpAddr = "192.0.2.1".parse().expect("an address");
+        let mut places: Vec<Permit> = (0..3).map(|_| gate.enter_unknown().expect("room")).collect();
+        assert_eq!(gate.enter_unknown().err(), Some(Full::All));
+        assert_eq!(places[0].assign(client), Ok(()));
+        assert_eq!(places[1].assign(client), Err(Full::Peer));
+        places.truncate(1);
+        assert_eq!(gate.enter(client).err(), Some(Full::Peer));
+        places.clear();
+        assert_eq!((gate.count(), gate.enter(client).err()), (0, None));
     }
 
     #[test]

@@ -10,15 +10,21 @@
 //! a connection on which no request came to its end for `Limits::idle` is closed, whatever it does.
 //! Layer 8. Tests: below.
 
-use crate::http::{Head, Reply};
-use crate::serve::accept::GRACE;
+use crate::fleet::Scheme;
+use crate::http::{Head, Reply, doh::query};
+use crate::serve::accept::{Entrance, GRACE, Turned, accept};
+use crate::serve::answer::Answer;
+use crate::serve::doh;
 use crate::serve::gate::Permit;
 use crate::serve::life::Life;
+use crate::serve::streams::Desk;
+use crate::serve::tls::Acceptor;
+use futures_util::future::Either;
 use http_body_util::Full;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::rt::{Executor, Read, Write};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::cell::{Cell, RefCell};
@@ -26,11 +32,11 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, ready};
 use std::io::Cursor;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, join};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, join};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -69,8 +75,16 @@ pub trait Respond: 'static {
     /// Notes that answering took `each_ns` nanoseconds, `count` times: a batch and its mean.
     fn note(&mut self, _each_ns: u64, _count: u64) {}
 
-    /// Counts a connection that was closed at once because there are too many.
-    fn refused(&mut self) {}
+    /// On whose behalf a request asks for DNS; `None` when it asks for something else.
+    fn dns_asker(&mut self, _head: &Head<'_>) -> Option<IpAddr> {
+        None
+    }
+
+    /// Counts a request for DNS, and whether it was answered.
+    fn note_dns(&mut self, _is_answered: bool) {}
+
+    /// Counts a connection that was closed at once, and why.
+    fn refused(&mut self, _why: Turned) {}
 
     /// Forgets what a panic in [`Respond::respond`] may have left half done, before the next request.
     fn recover(&mut self) {}
@@ -98,10 +112,92 @@ pub(super) struct Handed {
     pub read: Vec<u8>,
 }
 
-/// Serves redirects on the connections that the thread beside this one hands over, until that thread
-/// has ended; then waits a moment for those that are open.
-pub(super) async fn serve<R: Respond>(desk: R, mut handed: UnboundedReceiver<Handed>, life: Life) {
-    let desk = Rc::new(RefCell::new(desk));
+/// What a thread's requests are answered by.
+pub(super) struct Room<R, A> {
+    /// Redirects.
+    redirects: Rc<RefCell<R>>,
+    /// DNS, where that is answered over HTTPS.
+    dns: Option<Rc<RefCell<Desk<A>>>>,
+}
+
+impl<R, A> Clone for Room<R, A> {
+    fn clone(&self) -> Self {
+        Self { redirects: Rc::clone(&self.redirects), dns: self.dns.clone() }
+    }
+}
+
+impl<R: Respond, A: Answer> Room<R, A> {
+    /// One with these desks.
+    pub fn new(redirects: R, dns: Option<A>) -> Self {
+        let dns = dns.map(|answer| Rc::new(RefCell::new(Desk::new(answer))));
+        Self { redirects: Rc::new(RefCell::new(redirects)), dns }
+    }
+
+    /// Answers `request`, which came from `peer` by `scheme`.
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        scheme: Scheme,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + use<R, A> {
+        let began = Instant::now();
+        let (method, uri) = (request.method(), request.uri());
+        let head = Head::parsed(method, uri, request.version(), request.headers(), peer.ip());
+        let head = Head { scheme, ..head };
+        let mut redirects = self.redirects.borrow_mut();
+        if let Some(dns) = &self.dns
+            && let Some(client) = redirects.dns_asker(&head)
+        {
+            // Behind a proxy, nobody knows the client's port.
+            let port = if client == peer.ip() { peer.port() } else { 0 };
+            let found = query(&head);
+            let answering = doh::respond(request, found, SocketAddr::new(client, port), Rc::clone(dns));
+            let counting = Rc::clone(&self.redirects);
+            return Either::Right(async move {
+                let response = answering.await;
+                counting.borrow_mut().note_dns(response.status() == StatusCode::OK);
+                response
+            });
+        }
+        let response = redirects.respond(&head).to_response();
+        redirects.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
+        Either::Left(ready(response.map(Full::new)))
+    }
+}
+
+/// Serves TLS connections on `listeners` until the server closes.
+pub(super) async fn serve_tls<R: Respond, A: Answer>(
+    listeners: Vec<(TcpListener, Entrance)>,
+    room: Room<R, A>,
+    acceptor: Acceptor,
+    life: Life,
+) {
+    let greeter = acceptor.greeter();
+    let mut loops = JoinSet::new();
+    for (listener, entrance) in listeners {
+        let (refusing, closing) = (Rc::clone(&room.redirects), life.clone());
+        let refused = move |why| refusing.borrow_mut().refused(why);
+        let (room, greeter, life) = (room.clone(), greeter.clone(), life.clone());
+        let connection = move |stream, peer| {
+            let (room, greeter, life) = (room.clone(), greeter.clone(), life.clone());
+            async move {
+                if let Some(stream) = greeter.greet(stream).await {
+                    redirect(stream, peer, Scheme::Https, room, life).await;
+                }
+            }
+        };
+        loops.spawn_local(accept(listener, entrance, closing, refused, connection));
+    }
+    while loops.join_next().await.is_some() {}
+}
+
+/// Serves the connections that the thread beside this one hands over, until that thread has ended; then
+/// waits a moment for those that are open.
+pub(super) async fn serve<R: Respond, A: Answer>(
+    room: Room<R, A>,
+    mut handed: UnboundedReceiver<Handed>,
+    life: Life,
+) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -110,7 +206,9 @@ pub(super) async fn serve<R: Respond>(desk: R, mut handed: UnboundedReceiver<Han
             next = handed.recv() => {
                 let Some(Handed { stream, peer, permit, read }) = next else { break };
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let connection = redirect(stream, peer, read, Rc::clone(&desk), life.clone());
+                let (receive, send) = stream.into_split();
+                let stream = join(Cursor::new(read).chain(receive), send);
+                let connection = redirect(stream, peer, Scheme::Http, room.clone(), life.clone());
                 open.spawn_local(async move {
                     connection.await;
                     drop(permit);
@@ -122,25 +220,14 @@ pub(super) async fn serve<R: Respond>(desk: R, mut handed: UnboundedReceiver<Han
     let _ = timeout(GRACE, async { while open.join_next().await.is_some() {} }).await;
 }
 
-/// Answers one connection from `peer`, of which `read` was read, by `desk`.
-async fn redirect<R: Respond>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    read: Vec<u8>,
-    desk: Rc<RefCell<R>>,
-    life: Life,
-) {
-    let respond = move |request: Request<Incoming>| {
-        let began = Instant::now();
-        let (method, uri) = (request.method(), request.uri());
-        let head = Head::parsed(method, uri, request.version(), request.headers(), peer.ip());
-        let mut desk = desk.borrow_mut();
-        let response = desk.respond(&head).to_response();
-        desk.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);
-        ready(response.map(Full::new))
-    };
-    let (receive, send) = stream.into_split();
-    let stream = join(Cursor::new(read).chain(receive), send);
+/// Answers one connection from `peer` by `room`.
+async fn redirect<S, R, A>(stream: S, peer: SocketAddr, scheme: Scheme, room: Room<R, A>, life: Life)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    R: Respond,
+    A: Answer,
+{
+    let respond = move |request| room.respond(request, peer, scheme);
     converse(TokioIo::new(stream), Limits::REDIRECTS, life, respond).await;
 }
 

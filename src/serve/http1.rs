@@ -24,8 +24,9 @@
 //! Layer 8. Tests: below.
 
 use crate::http::octets::{Parsed, Room, compose, may_be_whole, parse};
-use crate::serve::accept::{GRACE, REST, is_of_one_connection};
-use crate::serve::gate::{Gate, Permit};
+use crate::proxy::{self, Parsed as Introduction};
+use crate::serve::accept::{Entrance, GRACE, REST, Turned, is_of_one_connection};
+use crate::serve::gate::Permit;
 use crate::serve::http::{HEAD_LEN_MAX, Handed, Limits, Respond};
 use crate::serve::life::Life;
 use httpdate::HttpDate;
@@ -36,7 +37,6 @@ use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -64,7 +64,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// One thread's redirects.
 pub(super) struct Worker<R> {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    /// Listening sockets, and what their connections are let in by.
+    listeners: Vec<(TcpListener, Entrance)>,
     /// Listeners that are not asked before this moment: the process ran out of something.
     resting: Option<Instant>,
     /// Open connections. Their tokens come after those of the listeners.
@@ -72,7 +73,8 @@ pub(super) struct Worker<R> {
     /// Tokens of listeners.
     first_token: usize,
     desk: R,
-    gate: Arc<Gate>,
+    /// Whether requests may ask for DNS, which is not for us.
+    has_dns: bool,
     life: Life,
     limits: Limits,
     /// Where connections go that are not for us.
@@ -110,6 +112,8 @@ struct Connection {
     peer: SocketAddr,
     /// Its place, held until it is closed.
     permit: Permit,
+    /// Whether a PROXY header has to come first.
+    is_unknown: bool,
     /// What it is registered for.
     interest: Option<Interest>,
     /// When its last request was answered, or it came.
@@ -160,22 +164,22 @@ impl<R: Respond> Worker<R> {
     /// # Errors
     /// When the system gives no event queue.
     pub(super) fn new(
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<(std::net::TcpListener, Entrance)>,
         desk: R,
-        gate: Arc<Gate>,
+        has_dns: bool,
         life: Life,
         limits: Limits,
         others: UnboundedSender<Handed>,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut ours = Vec::with_capacity(listeners.len());
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, (listener, entrance)) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             // Accepted sockets inherit it. Replies are written whole; waiting for more gains nothing.
             SockRef::from(&listener).set_tcp_nodelay(true)?;
             let mut listener = TcpListener::from_std(listener);
             poll.registry().register(&mut listener, Token(index), Interest::READABLE)?;
-            ours.push(listener);
+            ours.push((listener, entrance));
         }
         let now = Instant::now();
         Ok(Self {
@@ -185,7 +189,7 @@ impl<R: Respond> Worker<R> {
             resting: None,
             open: Slab::new(),
             desk,
-            gate,
+            has_dns,
             life,
             limits,
             others,
@@ -257,16 +261,17 @@ impl<R: Respond> Worker<R> {
     /// Accepts what waits at a listener.
     fn accept(&mut self, index: usize) {
         for _ in 0..ACCEPTED_MAX {
-            let Some(listener) = self.listeners.get(index) else { return };
+            let Some((listener, entrance)) = self.listeners.get(index) else { return };
             match listener.accept() {
-                Ok((stream, peer)) => match self.gate.enter(peer.ip()) {
+                Ok((stream, peer)) => match entrance.enter(peer) {
                     Ok(permit) => {
-                        let connection = Connection::new(stream, peer, permit, self.now);
+                        let is_unknown = entrance.speakers.is_some();
+                        let connection = Connection::new(stream, peer, permit, is_unknown, self.now);
                         let key = self.open.insert(connection);
                         // Most clients have sent by now; the others are waited for.
                         self.serve(key, false);
                     }
-                    Err(_) => self.desk.refused(),
+                    Err(why) => self.desk.refused(why),
                 },
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_of_one_connection(&error) => {}
@@ -307,7 +312,6 @@ impl<R: Respond> Worker<R> {
     /// becomes of it; `None` when it is due.
     fn receive(&mut self, key: usize, is_ended: bool) -> Option<Next> {
         let connection = &mut self.open[key];
-        let peer = connection.peer;
         match connection.flush() {
             Err(_) => return Some(Next::Close),
             Ok(false) => return Some(Next::Write),
@@ -316,7 +320,7 @@ impl<R: Respond> Worker<R> {
         }
         let known = connection.kept.len();
         self.input[..known].copy_from_slice(&connection.kept);
-        let (parsed, len) = if connection.is_unparsed {
+        let (mut parsed, mut len) = if connection.is_unparsed {
             (0, known)
         } else {
             match connection.stream.read(&mut self.input[known..]) {
@@ -328,7 +332,23 @@ impl<R: Respond> Worker<R> {
             }
         };
         let has_more = is_ended || connection.is_unparsed || len == INPUT_LEN;
-        let from = self.output.len();
+        if connection.is_unknown {
+            match connection.introduce(&self.input[..len]) {
+                Ok(Some(header_len)) => {
+                    self.input.copy_within(header_len..len, 0);
+                    (parsed, len) = (0, len - header_len);
+                }
+                Ok(None) => {
+                    connection.kept = self.input[..len].to_vec();
+                    return Some(if has_more { Next::Again } else { Next::Read });
+                }
+                Err(why) => {
+                    self.desk.refused(why);
+                    return Some(Next::Close);
+                }
+            }
+        }
+        let (from, peer) = (self.output.len(), connection.peer);
         let (used, end) = self.answer(peer, len, parsed);
         let connection = &mut self.open[key];
         if used > 0 {
@@ -421,6 +441,7 @@ impl<R: Respond> Worker<R> {
         while used < len {
             let mut room = Room::new();
             let request = match parse(&input[used..], &mut room) {
+                Parsed::Usual(request) if self.has_dns && request.is_dns() => return (used, End::Unusual),
                 Parsed::Usual(request) if request.len <= HEAD_LEN_MAX => request,
                 Parsed::Usual(_) | Parsed::Unusual => return (used, End::Unusual),
                 Parsed::Partial => break,
@@ -459,11 +480,12 @@ impl<R: Respond> Worker<R> {
 
 impl Connection {
     /// One that has come from `peer`.
-    fn new(stream: TcpStream, peer: SocketAddr, permit: Permit, now: Instant) -> Self {
+    fn new(stream: TcpStream, peer: SocketAddr, permit: Permit, is_unknown: bool, now: Instant) -> Self {
         Self {
             stream,
             peer,
             permit,
+            is_unknown,
             interest: None,
             since: now,
             kept: Vec::new(),
@@ -471,6 +493,24 @@ impl Connection {
             is_due: false,
             unsent: Vec::new(),
             is_last: false,
+        }
+    }
+
+    /// Takes note of whose it is, as the header says that `octets` begin with, and says how long that is;
+    /// `None` when it is not whole yet.
+    ///
+    /// # Errors
+    /// It is no header, or that client has too many connections.
+    fn introduce(&mut self, octets: &[u8]) -> Result<Option<usize>, Turned> {
+        match proxy::parse(octets) {
+            Introduction::Partial => Ok(None),
+            Introduction::Wrong => Err(Turned::NotIntroduced),
+            Introduction::Whole(header) => {
+                self.peer = header.client.unwrap_or(self.peer);
+                self.permit.assign(self.peer.ip()).map_err(|_| Turned::Full)?;
+                self.is_unknown = false;
+                Ok(Some(header.len))
+            }
         }
     }
 
@@ -542,6 +582,8 @@ mod tests {
     use crate::health::State;
     use crate::http::tests::{HOPS, NAMES, Numbers, TARGETS, settings, world};
     use crate::http::{self, Head, Reply};
+    use crate::proxy::Speakers;
+    use crate::serve::gate::Gate;
     use crate::serve::http::converse;
     use crate::serve::life::Phase;
     use crate::snapshot::Snapshot;
@@ -550,8 +592,9 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use std::cell::RefCell;
     use std::future::ready;
-    use std::net::TcpStream as Client;
+    use std::net::{IpAddr, TcpStream as Client};
     use std::rc::Rc;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::runtime;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -563,13 +606,16 @@ mod tests {
         reply: Reply,
         answered: u64,
         refused: u64,
+        not_introduced: u64,
         recovered: u64,
+        peer: Option<IpAddr>,
     }
 
     impl Respond for TellPath {
         fn respond(&mut self, head: &Head<'_>) -> &Reply {
             let path = head.asked.path_and_query.expect("a path");
             assert_ne!(path, "/panic", "told to");
+            self.peer = Some(head.peer);
             self.reply.start(StatusCode::OK);
             self.reply.set_body(path.as_bytes());
             &self.reply
@@ -579,8 +625,11 @@ mod tests {
             self.answered += count;
         }
 
-        fn refused(&mut self) {
-            self.refused += 1;
+        fn refused(&mut self, why: Turned) {
+            match why {
+                Turned::Full => self.refused += 1,
+                Turned::NotIntroduced => self.not_introduced += 1,
+            }
         }
 
         fn recover(&mut self) {
@@ -602,12 +651,19 @@ mod tests {
     impl Rig {
         /// One that lets in `open_max` connections.
         fn new(open_max: usize) -> Self {
+            Self::behind(None, open_max, false)
+        }
+
+        /// The same behind proxies, and beside somebody who answers DNS.
+        fn behind(speakers: Option<&str>, open_max: usize, has_dns: bool) -> Self {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             let addr = listener.local_addr().expect("bound");
             let (others, handed) = unbounded_channel();
-            let gate = Gate::new(open_max, open_max);
+            let prefixes = |text: &str| vec![text.parse().expect("a prefix")];
+            let speakers = speakers.map(|text| Arc::new(Speakers(prefixes(text))));
+            let entrance = Entrance { gate: Gate::new(open_max, open_max), speakers };
             let desk = TellPath::default();
-            let worker = Worker::new(vec![listener], desk, gate, Life::new(), LIMITS, others);
+            let worker = Worker::new(vec![(listener, entrance)], desk, has_dns, Life::new(), LIMITS, others);
             let worker = worker.expect("an event queue");
             Self { worker, handed, addr, events: Events::with_capacity(16) }
         }
@@ -709,7 +765,59 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&handed.read), unusual);
             assert_eq!(handed.peer, client.local_addr().expect("connected"));
             assert_eq!(paths(&rig.read(&mut client, 80)), ["/first"], "before it was handed over");
-            assert_eq!((rig.worker.open.len(), rig.worker.gate.count()), (0, 1));
+            assert_eq!((rig.worker.open.len(), rig.worker.listeners[0].1.gate.count()), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_request_is_that_of_whom_the_proxy_names() {
+        let mut rig = Rig::behind(Some("127.0.0.1/32"), 9, false);
+        let mut client = rig.connect();
+        let line = "PROXY TCP4 192.0.2.1 192.0.2.2 4096 80\r\n";
+        let sent = [line, &get("/one"), &get("/two")].concat();
+        // In pieces: within the header, at its end, behind it.
+        for piece in
+            [&sent[..9], &sent[9..line.len()], &sent[line.len()..line.len() + 5], &sent[line.len() + 5..]]
+        {
+            client.write_all(piece.as_bytes()).expect("sent");
+            rig.worker.turn(&mut rig.events, Duration::from_millis(5));
+        }
+        assert_eq!(paths(&rig.read(&mut client, 2 * 80)), ["/one", "/two"]);
+        assert_eq!(rig.worker.desk.peer, "192.0.2.1".parse().ok());
+        // Handed over, it is that client's still.
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").expect("sent");
+        let handed = rig.until(|rig| rig.handed.try_recv().ok());
+        assert_eq!(handed.peer, "192.0.2.1:4096".parse().expect("an address"));
+        let mut own = rig.connect();
+        own.write_all(["PROXY UNKNOWN\r\n", &get("/own")].concat().as_bytes()).expect("sent");
+        assert_eq!(paths(&rig.read(&mut own, 80)), ["/own"]);
+        assert_eq!(rig.worker.desk.peer, "127.0.0.1".parse().ok());
+        for bare in [get("/bare"), "PROXY TCP4 192.0.2.1\r\n".to_owned()] {
+            let mut client = rig.connect();
+            client.write_all(bare.as_bytes()).expect("sent");
+            assert_eq!(rig.read_all(&mut client), "");
+        }
+        assert_eq!(rig.worker.desk.not_introduced, 2);
+        let mut rig = Rig::behind(Some("10.0.0.0/8"), 9, false);
+        let mut stranger = rig.connect();
+        assert_eq!(rig.read_all(&mut stranger), "");
+        assert_eq!(rig.worker.desk.not_introduced, 1);
+    }
+
+    #[test]
+    fn what_asks_for_dns_is_handed_over_where_somebody_answers() {
+        for (has_dns, path) in [(true, "/dns-query"), (true, "/dns-query?dns=AAAA")] {
+            let mut rig = Rig::behind(None, 9, has_dns);
+            let mut client = rig.connect();
+            client.write_all(get(path).as_bytes()).expect("sent");
+            let handed = rig.until(|rig| rig.handed.try_recv().ok());
+            assert_eq!(String::from_utf8_lossy(&handed.read), get(path));
+        }
+        for (has_dns, path) in [(false, "/dns-query"), (true, "/dns-queries"), (true, "/a?/dns-query")] {
+            let mut rig = Rig::behind(None, 9, has_dns);
+            let mut client = rig.connect();
+            client.write_all(get(path).as_bytes()).expect("sent");
+            assert_eq!(paths(&rig.read(&mut client, 80)), [path]);
         }
     }
 
@@ -775,7 +883,7 @@ mod tests {
         assert_eq!(rig.worker.open.len(), 3);
         rig.worker.now = *since.iter().max().expect("three") + LIMITS.header;
         rig.worker.sweep();
-        assert_eq!((rig.worker.open.len(), rig.worker.gate.count()), (0, 0));
+        assert_eq!((rig.worker.open.len(), rig.worker.listeners[0].1.gate.count()), (0, 0));
         for client in &mut clients {
             assert_eq!(rig.read_all(client), "", "not answered");
         }

@@ -12,6 +12,7 @@ use crate::publish::{Publisher, Status};
 use crate::serve::answer::Mishap;
 use crate::serve::run::now;
 use crate::serve::tap::Tapped;
+use crate::serve::tls::{Certificates, Greeted};
 use crate::steer::Match;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub enum Packet {
 
 impl Packet {
     /// The mishaps that are the end of a packet.
-    const LOST: [Mishap; 4] = [Mishap::Oversized, Mishap::NoPeer, Mishap::NoDestination, Mishap::Panicked];
+    const LOST: [Mishap; 5] =
+        [Mishap::Oversized, Mishap::NoPeer, Mishap::NoDestination, Mishap::NoHeader, Mishap::Panicked];
 
     /// All, outcomes first.
     const EVERY: [Self; Outcome::ALL.len() + Self::LOST.len()] = {
@@ -68,10 +70,12 @@ impl Label for Mishap {
         Self::Oversized,
         Self::NoPeer,
         Self::NoDestination,
+        Self::NoHeader,
         Self::Panicked,
         Self::NotSent,
         Self::NotReceived,
         Self::NotAccepted,
+        Self::NotIntroduced,
     ];
 
     fn index(self) -> usize {
@@ -83,10 +87,12 @@ impl Label for Mishap {
             Self::Oversized => "oversized",
             Self::NoPeer => "no_peer",
             Self::NoDestination => "no_destination",
+            Self::NoHeader => "no_proxy_header",
             Self::Panicked => "panicked",
             Self::NotSent => "not_sent",
             Self::NotReceived => "not_received",
             Self::NotAccepted => "not_accepted",
+            Self::NotIntroduced => "not_introduced",
         }
     }
 }
@@ -123,10 +129,14 @@ impl Label for Signed {
 pub struct Meters {
     /// DNS packets over UDP.
     pub udp: Arc<Counters<Packet>>,
-    /// DNS messages over connections.
+    /// DNS messages over TCP.
     pub stream: Arc<Counters<Packet>>,
     /// Signatures that answers need.
     pub signed: Arc<Counters<Signed>>,
+    /// DNS messages over TLS.
+    pub tls: Arc<Counters<Packet>>,
+    /// DNS messages over HTTPS.
+    pub https: Arc<Counters<Packet>>,
     /// What went wrong around them.
     pub mishaps: Arc<Counters<Mishap>>,
     /// Events of dnstap.
@@ -137,6 +147,10 @@ pub struct Meters {
     pub requests: Arc<Counters<HttpOutcome>>,
     /// HTTP connections turned away.
     pub refused: Arc<Counters<Unlabelled>>,
+    /// HTTP connections without a valid PROXY header where one has to be.
+    pub not_introduced: Arc<Counters<Unlabelled>>,
+    /// Connections over TLS.
+    pub greeted: Arc<Counters<Greeted>>,
     /// Time of an HTTP answer, receiving and sending included: the mean of each batch. Without them where
     /// hyper answers.
     pub respond: Arc<Histogram>,
@@ -151,26 +165,23 @@ impl Meters {
         publisher: Arc<Publisher>,
         audit: Arc<Audit>,
         server: Arc<ArcSwap<dns::Server>>,
+        certificates: Arc<Certificates>,
     ) -> impl Fn() -> String + Send + Sync + use<> {
         let mut out = Exposition::new();
-        let udp = Arc::clone(&self.udp);
-        out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
-        let stream = Arc::clone(&self.stream);
-        out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
-        let mishaps = Arc::clone(&self.mishaps);
-        out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
+        self.expose_dns(&mut out);
         let signed = Arc::clone(&self.signed);
         out.counters("steerd_dnssec_signatures", "Signatures that answers need.", "result", signed);
         expose_keys(&mut out, server);
-        out.histogram(
-            "steerd_dns_answer",
-            "Time of a DNS answer, the mean of its batch.",
-            self.answer.clone(),
-        );
         let requests = Arc::clone(&self.requests);
         out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
+        let not_introduced = Arc::clone(&self.not_introduced);
+        out.unlabelled(
+            "steerd_http_connections_not_introduced",
+            "HTTP connections without a valid PROXY header where one has to be.",
+            not_introduced,
+        );
         out.histogram(
             "steerd_http_answer",
             "Time of an HTTP answer, the mean of its batch.",
@@ -189,6 +200,7 @@ impl Meters {
                 audit.counts().map(named).chain(forced).collect()
             },
         );
+        self.expose_tls(&mut out, certificates);
         let taps = Arc::clone(&self.taps);
         out.counters("steerd_dnstap_events", "Events of dnstap, by what became of them.", "result", taps);
         let decisions = Arc::clone(&self.decisions);
@@ -241,6 +253,59 @@ fn expose_keys(out: &mut Exposition, server: Arc<ArcSwap<dns::Server>>) {
         "zone",
         each(|keyring, _| Some(f64::from(keyring.rules().valid_min_s()))),
     );
+}
+
+impl Meters {
+    /// Shows DNS, over whatever it came.
+    fn expose_dns(&self, out: &mut Exposition) {
+        let udp = Arc::clone(&self.udp);
+        out.counters("steerd_dns_udp_packets", "DNS packets received over UDP.", "outcome", udp);
+        let stream = Arc::clone(&self.stream);
+        out.counters("steerd_dns_stream_messages", "DNS messages received over TCP.", "outcome", stream);
+        let tls = Arc::clone(&self.tls);
+        out.counters("steerd_dns_tls_messages", "DNS messages received over TLS.", "outcome", tls);
+        let https = Arc::clone(&self.https);
+        out.counters("steerd_dns_https_messages", "DNS messages received over HTTPS.", "outcome", https);
+        let mishaps = Arc::clone(&self.mishaps);
+        out.counters("steerd_dns_mishaps", "What went wrong around DNS packets.", "kind", mishaps);
+        out.histogram(
+            "steerd_dns_answer",
+            "Time of a DNS answer, the mean of its batch.",
+            self.answer.clone(),
+        );
+    }
+
+    /// Shows connections over TLS and the state of certificates.
+    fn expose_tls(&self, out: &mut Exposition, certificates: Arc<Certificates>) {
+        let greeted = Arc::clone(&self.greeted);
+        out.counters(
+            "steerd_tls_connections",
+            "Connections over TLS, by what became of the handshake; broken and unclosed ones count twice.",
+            "result",
+            greeted,
+        );
+        let reloads = Arc::clone(&certificates.reloads);
+        out.counters("steerd_tls_reloads", "Certificates whose files were read again.", "result", reloads);
+        let expiring = Arc::clone(&certificates);
+        out.gauges(
+            "steerd_tls_certificate_expiry_seconds",
+            "Time until the first certificate expires.",
+            "which",
+            move || {
+                let left_s = expiring.expires_in_s(now_s());
+                left_s.map(|left_s| ("first".to_owned(), left_s as f64)).into_iter().collect()
+            },
+        );
+        out.gauges("steerd_tls_certificates", "Certificates, by their state.", "state", move || {
+            let states = ["current", "stale", "missing"].into_iter().zip(certificates.counts());
+            states.map(|(state, count)| (state.to_owned(), count as f64)).collect()
+        });
+    }
+}
+
+/// The clock, in seconds since 1970.
+fn now_s() -> i64 {
+    (now().0 / 1000).cast_signed()
 }
 
 /// Shows the publisher's state as it was last put into `status`.

@@ -6,8 +6,10 @@
 //! |---|---|---|
 //! | one a worker and DNS address | UDP, a batch at a time | [`udp`] |
 //! | one a worker | DNS over TCP, on its own runtime and sockets | `streams` |
+//! | one a worker, if wanted | the same over TLS | `streams`, [`tls`] |
 //! | one a worker | redirects, on its own event loop and sockets | `http1` |
-//! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that | [`http`] |
+//! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that; DNS over HTTPS | [`http`], `doh` |
+//! | one a worker, if wanted | both over TLS | [`http`], [`tls`] |
 //! | one | the push API | `control` |
 //! | one, if wanted | what was asked and answered, written as dnstap | [`tap`] |
 //! | two | the chores of every second | [`mod@run`] |
@@ -24,6 +26,7 @@ pub mod answer;
 pub mod bind;
 mod control;
 pub mod desk;
+mod doh;
 mod gate;
 pub mod http;
 mod http1;
@@ -37,15 +40,18 @@ pub mod places;
 pub mod run;
 mod streams;
 pub mod tap;
+pub mod tls;
 #[allow(unsafe_code)]
 pub mod udp;
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
+use crate::proxy::Speakers;
+use accept::Entrance;
 use answer::MakeAnswer;
 use axum::Router;
 use bind::{BindError, Listener};
 use gate::Gate;
-use http::{Limits, MakeRespond};
+use http::{Limits, MakeRespond, Room};
 use life::{Life, Phase};
 use run::Ended;
 use std::io;
@@ -54,6 +60,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use streams::Listeners;
+use tls::{Acceptor, Acceptors};
 use tokio::sync::mpsc::unbounded_channel;
 use udp::Worker;
 
@@ -67,15 +75,25 @@ const PEER_SHARE: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// Addresses for DNS over UDP and TCP. Port 0: one that is free for both.
-    pub dns: Vec<SocketAddr>,
-    /// Threads for DNS, at least 1: of UDP for each address, and of TCP for all.
+    pub dns: Vec<Listen>,
+    /// Addresses for DNS over TLS.
+    pub dns_tls: Vec<Listen>,
+    /// Who may speak for others there.
+    pub dns_speakers: Arc<Speakers>,
+    /// Whether addresses for redirects answer DNS too.
+    pub doh: bool,
+    /// Threads for DNS, at least 1: of UDP for each address, and of TCP and TLS for all.
     pub dns_workers: usize,
     /// Connections for DNS at a time, at most.
     pub dns_tcp_open_max: usize,
     /// Silence after which a connection for DNS is closed.
     pub dns_tcp_idle: Duration,
     /// Addresses for redirects.
-    pub http: Vec<SocketAddr>,
+    pub http: Vec<Listen>,
+    /// The same over TLS.
+    pub http_tls: Vec<Listen>,
+    /// Who may speak for others there.
+    pub http_speakers: Arc<Speakers>,
     /// Threads for redirects, at least 1.
     pub http_workers: usize,
     /// Addresses for the push API.
@@ -90,6 +108,8 @@ pub struct Parts<D, H> {
     pub http: H,
     /// The push API.
     pub control: Router,
+    /// What greets connections over TLS.
+    pub tls: Option<Acceptors>,
 }
 
 /// Why a server does not start. Nothing is left running.
@@ -115,8 +135,12 @@ pub struct Server {
     pub dns_udp: Vec<SocketAddr>,
     /// Addresses that answer DNS over TCP, the same as over UDP.
     pub dns_tcp: Vec<SocketAddr>,
+    /// Addresses that answer DNS over TLS, ports resolved.
+    pub dns_tls: Vec<SocketAddr>,
     /// Addresses that redirect, ports resolved.
     pub http: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub http_tls: Vec<SocketAddr>,
     /// Addresses of the push API, ports resolved.
     pub control: Vec<SocketAddr>,
     /// One line a listener, for whoever started it.
@@ -136,7 +160,7 @@ pub fn run(file: &Path, config: Config, announce: impl FnMut(&str)) -> Result<En
 }
 
 /// Listening sockets of one kind, by worker and then by address.
-type ByWorker = Vec<Vec<TcpListener>>;
+type ByWorker = Vec<Listeners<TcpListener>>;
 
 impl Server {
     /// Binds everything in `layout`, then starts to answer by `parts` until `life` is closing.
@@ -151,38 +175,45 @@ impl Server {
         let mut server = Self {
             dns_udp: Vec::new(),
             dns_tcp: Vec::new(),
+            dns_tls: Vec::new(),
             http: Vec::new(),
+            http_tls: Vec::new(),
             control: Vec::new(),
             lines: Vec::new(),
             life,
             threads: Vec::new(),
         };
-        let workers = layout.dns_workers.max(1);
-        let mut dns_udp = Vec::new();
-        let mut dns_tcp: ByWorker = (0..workers).map(|_| Vec::new()).collect();
-        for addr in &layout.dns {
-            let sockets = bind::dns(*addr, workers)?;
-            server.dns_udp.push(sockets.addr);
-            server.dns_tcp.push(sockets.addr);
-            server.lines.push(line("dns udp+tcp", sockets.addr, workers));
-            for (socket, of_worker) in sockets.tcp.into_iter().zip(&mut dns_tcp) {
-                of_worker.push(socket);
-            }
-            for socket in sockets.udp {
-                let (make, life) = (parts.dns.clone(), server.life.clone());
-                dns_udp.push(Worker::new(dns_udp.len(), socket, make, life).map_err(system("a UDP worker"))?);
-            }
-        }
-        let http = server.bind_tcp(Listener::Http, &layout.http, layout.http_workers.max(1))?;
-        let control = server.bind_tcp(Listener::Control, &layout.control, 1)?;
+        // A connection is one of a kind's, whatever it is spoken over.
+        let open_max = layout.dns_tcp_open_max.max(1);
+        let dns_gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE));
+        // Load balancers open many connections each, so a peer is not limited by itself.
+        let http_gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
+        let (dns_workers, http_workers) = (layout.dns_workers.max(1), layout.http_workers.max(1));
+        let (dns_udp, dns_tcp) = server.bind_dns(layout, &dns_gate, &parts.dns)?;
+        let dns = (&dns_gate, &layout.dns_speakers);
+        let dns_tls = server.bind_tcp(Listener::DnsTls, &layout.dns_tls, dns_workers, dns)?;
+        let redirects = (&http_gate, &layout.http_speakers);
+        let http = server.bind_tcp(Listener::Http, &layout.http, http_workers, redirects)?;
+        let https = server.bind_tcp(Listener::Https, &layout.http_tls, http_workers, redirects)?;
+        let nobody = Arc::default();
+        let control: Vec<Listen> = layout.control.iter().map(|addr| plain(*addr)).collect();
+        let control = server.bind_tcp(Listener::Control, &control, 1, (&http_gate, &nobody))?;
         // From here on everything is bound.
         for (index, worker) in dns_udp.into_iter().enumerate() {
             let name = format!("dns-udp-{index}");
             let thread = thread::Builder::new().name(name).spawn(move || worker.run());
             server.threads.push(thread.map_err(system("a UDP worker"))?);
         }
-        server.start_streams(dns_tcp, parts.dns, layout)?;
-        server.start_http(http, parts.http)?;
+        let (dns_greeter, http_greeter) = parts.tls.map(|tls| (tls.dns, tls.http)).unzip();
+        server.start_streams("dns-tcp", dns_tcp, &parts.dns, None, layout)?;
+        if dns_greeter.is_some() {
+            server.start_streams("dns-tls", dns_tls, &parts.dns, dns_greeter, layout)?;
+        }
+        let dns = layout.doh.then_some(&parts.dns);
+        server.start_http(http, &parts.http, dns)?;
+        if let Some(greeter) = http_greeter {
+            server.start_https(https, &parts.http, dns, &greeter)?;
+        }
         server.start_control(control, parts.control)?;
         Ok(server)
     }
@@ -223,65 +254,126 @@ impl Server {
         }
     }
 
-    /// Binds `addrs` for TCP with a socket for each of `workers`, and remembers where.
+    /// Binds for DNS over UDP and TCP, and makes the workers of UDP.
+    fn bind_dns<D: MakeAnswer>(
+        &mut self,
+        layout: &Layout,
+        gate: &Arc<Gate>,
+        make: &D,
+    ) -> Result<(Vec<Worker<D>>, ByWorker), StartError> {
+        let workers = layout.dns_workers.max(1);
+        let mut dns_udp = Vec::new();
+        let mut dns_tcp: ByWorker = (0..workers).map(|_| Vec::new()).collect();
+        for listen in &layout.dns {
+            let sockets = bind::dns(listen.addr, workers)?;
+            self.dns_udp.push(sockets.addr);
+            self.dns_tcp.push(sockets.addr);
+            self.lines.push(line("dns udp+tcp", sockets.addr, workers));
+            let speakers = listen.proxy_protocol.then(|| Arc::clone(&layout.dns_speakers));
+            let entrance = Entrance { gate: Arc::clone(gate), speakers: speakers.clone() };
+            for (socket, of_worker) in sockets.tcp.into_iter().zip(&mut dns_tcp) {
+                of_worker.push((socket, entrance.clone()));
+            }
+            for socket in sockets.udp {
+                let (make, life) = (make.clone(), self.life.clone());
+                let worker = Worker::new(dns_udp.len(), socket, speakers.clone(), make, life);
+                dns_udp.push(worker.map_err(system("a UDP worker"))?);
+            }
+        }
+        Ok((dns_udp, dns_tcp))
+    }
+
+    /// Binds `listen` for TCP with a socket for each of `workers`, and remembers where. Connections are let
+    /// in by this gate, where they are proxied as these speakers say.
     fn bind_tcp(
         &mut self,
         listener: Listener,
-        addrs: &[SocketAddr],
+        listen: &[Listen],
         workers: usize,
+        (gate, speakers): (&Arc<Gate>, &Arc<Speakers>),
     ) -> Result<ByWorker, StartError> {
         let mut by_worker: ByWorker = (0..workers).map(|_| Vec::new()).collect();
-        for addr in addrs {
-            let sockets = bind::tcp(listener, *addr, workers)?;
+        for listen in listen {
+            let sockets = bind::tcp(listener, listen.addr, workers)?;
             let at = sockets[0].local_addr().map_err(system("a listener"))?;
             match listener {
                 Listener::Control => self.control.push(at),
+                Listener::DnsTls => self.dns_tls.push(at),
+                Listener::Https => self.http_tls.push(at),
                 _ => self.http.push(at),
             }
             self.lines.push(line(&listener.to_string(), at, workers));
+            let speakers = listen.proxy_protocol.then(|| Arc::clone(speakers));
+            let entrance = Entrance { gate: Arc::clone(gate), speakers };
             for (socket, of_worker) in sockets.into_iter().zip(&mut by_worker) {
-                of_worker.push(socket);
+                of_worker.push((socket, entrance.clone()));
             }
         }
         Ok(by_worker)
     }
 
-    /// Starts a thread for each worker's DNS connections.
+    /// Starts a thread for each worker's DNS connections, over TLS where there is an acceptor.
     fn start_streams<D: MakeAnswer>(
         &mut self,
+        name: &str,
         by_worker: ByWorker,
-        make: D,
+        make: &D,
+        tls: Option<Acceptor>,
         layout: &Layout,
     ) -> Result<(), StartError> {
-        let open_max = layout.dns_tcp_open_max.max(1);
-        let gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE));
         let idle = layout.dns_tcp_idle;
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
-            let (make, gate, life) = (make.clone(), Arc::clone(&gate), self.life.clone());
+            let (make, tls, life) = (make.clone(), tls.clone(), self.life.clone());
             // Numbers go on after those of the UDP workers.
             let number = layout.dns.len() * layout.dns_workers.max(1) + index;
-            let task = move |listeners| streams::serve(number, listeners, make, idle, gate, life);
-            let thread = accept::on_thread(format!("dns-tcp-{index}"), listeners, task);
+            let task = move |listeners| streams::serve(number, listeners, make, tls, idle, life);
+            let thread = accept::on_thread(format!("{name}-{index}"), listeners, task);
             self.threads.push(thread.map_err(system("a TCP worker"))?);
         }
         Ok(())
     }
 
-    /// Starts a thread for each worker's redirects.
-    fn start_http<H: MakeRespond>(&mut self, by_worker: ByWorker, make: H) -> Result<(), StartError> {
-        // Load balancers open many connections each, so a peer is not limited by itself.
-        let gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
+    /// Starts a thread for each worker's redirects, and one beside it for what is unusual; that answers DNS
+    /// too where there is somebody to.
+    fn start_http<H: MakeRespond, D: MakeAnswer>(
+        &mut self,
+        by_worker: ByWorker,
+        make: &H,
+        dns: Option<&D>,
+    ) -> Result<(), StartError> {
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let (others, handed) = unbounded_channel();
             let (desk, life) = (make.make(index), self.life.clone());
-            let worker =
-                http1::Worker::new(listeners, desk, Arc::clone(&gate), life, Limits::REDIRECTS, others);
+            let worker = http1::Worker::new(listeners, desk, dns.is_some(), life, Limits::REDIRECTS, others);
             let worker = worker.map_err(system("an HTTP worker"))?;
             let thread = thread::Builder::new().name(format!("http-{index}")).spawn(move || worker.run());
             self.threads.push(thread.map_err(system("an HTTP worker"))?);
-            let (make, life) = (make.clone(), self.life.clone());
-            let task = move |_| async move { http::serve(make.make(index), handed, life).await };
+            let (make, dns, life) = (make.clone(), dns.cloned(), self.life.clone());
+            let task = move |_| async move {
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                http::serve(room, handed, life).await;
+            };
             let thread = accept::on_thread(format!("http-odd-{index}"), Vec::new(), task);
+            self.threads.push(thread.map_err(system("an HTTP worker"))?);
+        }
+        Ok(())
+    }
+
+    /// Starts a thread for each worker's redirects over TLS, which answers DNS where there is somebody to.
+    fn start_https<H: MakeRespond, D: MakeAnswer>(
+        &mut self,
+        by_worker: ByWorker,
+        make: &H,
+        dns: Option<&D>,
+        tls: &Acceptor,
+    ) -> Result<(), StartError> {
+        for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
+            let (make, dns, tls, life) = (make.clone(), dns.cloned(), tls.clone(), self.life.clone());
+            let task = move |listeners| async move {
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                http::serve_tls(listeners, room, tls, life).await;
+            };
+            let thread = accept::on_thread(format!("https-{index}"), listeners, task);
             self.threads.push(thread.map_err(system("an HTTP worker"))?);
         }
         Ok(())
@@ -303,6 +395,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// A listener that nobody has to be introduced at.
+fn plain(addr: SocketAddr) -> Listen {
+    Listen { addr, proxy_protocol: false }
 }
 
 /// What is said of a listener.
@@ -365,11 +462,16 @@ mod tests {
     fn start_with(dns: SocketAddr, life: Life) -> Result<Server, StartError> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let layout = Layout {
-            dns: vec![dns],
+            dns: vec![plain(dns)],
+            dns_tls: Vec::new(),
+            dns_speakers: Arc::default(),
+            doh: false,
             dns_workers: 2,
             dns_tcp_open_max: 2,
             dns_tcp_idle: Duration::from_secs(10),
-            http: vec![any],
+            http: vec![plain(any)],
+            http_tls: Vec::new(),
+            http_speakers: Arc::default(),
             http_workers: 2,
             control: vec![any],
         };
@@ -378,6 +480,7 @@ mod tests {
             dns: Echo::counted(&Counts::default()),
             http: TellPeer::default(),
             control: Router::new().route("/peer", get(tell)),
+            tls: None,
         };
         Server::start(&layout, parts, life)
     }

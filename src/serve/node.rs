@@ -5,13 +5,14 @@
 //! is replaced where it is used; listeners, threads and the state directory need a restart, and a
 //! reload that would change them says so. A reload that fails changes nothing. Layer 8.
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
 use crate::geo::Geography;
 use crate::http;
 use crate::problem::Problem;
+use crate::proxy::Speakers;
 use crate::publish::cache::Cache;
 use crate::publish::store::{Recovered, Store};
 use crate::publish::{Publisher, PushReport, Refusal};
@@ -22,6 +23,7 @@ use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
 use crate::serve::tap::{Sink, Taps};
+use crate::serve::tls::{Acceptors, Certificates};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
@@ -71,6 +73,7 @@ pub struct Node {
     /// What makes cookies where config names no file of secrets.
     cookie_secret: dns::Secret,
     redirects: Arc<ArcSwap<http::Settings>>,
+    certificates: Arc<Certificates>,
     table: Mutex<Option<TableFile>>,
 }
 
@@ -102,7 +105,13 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
-    let render = meters.expose(Arc::clone(&publisher), Arc::clone(&audit), Arc::clone(&server));
+    let (certificates, tls) = open_tls(&config, &meters)?;
+    let render = meters.expose(
+        Arc::clone(&publisher),
+        Arc::clone(&audit),
+        Arc::clone(&server),
+        Arc::clone(&certificates),
+    );
     let layout = Layout::of(&config);
     let tapped =
         sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
@@ -141,13 +150,14 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             server,
             cookie_secret,
             redirects,
+            certificates,
             table: Mutex::new(table),
         }
     });
     // Served from the first answer on, if there is nothing newer in the state directory.
     node.watch(now());
     let control = control::router(Arc::clone(&node.control));
-    let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control }, life)?;
+    let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control, tls }, life)?;
     if let Some(work) = tapping {
         server.adopt(Taps::start(work)?);
     }
@@ -187,6 +197,7 @@ impl Node {
     fn watch(&self, now: UnixMs) {
         self.publisher.fold();
         self.publisher.keep_views(now);
+        self.certificates.watch();
         if let Some(table) = locked(&self.table).as_mut() {
             // It logs what came of it.
             table.poll(&self.publisher, now);
@@ -217,6 +228,7 @@ impl Node {
         self.control.auth.store(Arc::new(loaded.auth));
         self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
+        self.certificates.replace(&config);
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
             Err(refusal) => tracing::error!(%refusal, "GeoIP is not reloaded; the rest is"),
@@ -279,19 +291,50 @@ impl Layout {
         let cores = available_parallelism().map_or(1, usize::from);
         Self {
             dns: config.dns.listen.clone(),
+            dns_tls: config.dns.listen_tls.clone(),
+            dns_speakers: Arc::new(Speakers(config.dns.trusted_proxies.clone())),
+            doh: config.dns.doh,
             dns_workers: config.dns.workers.count(cores),
             dns_tcp_open_max: config.dns.tcp_connections_max as usize,
             dns_tcp_idle: Duration::from_secs(u64::from(config.dns.tcp_idle_s)),
-            http: config.http.listen.iter().map(|listen| listen.addr).collect(),
+            http: config.http.listen.clone(),
+            http_tls: config.http.listen_tls.clone(),
+            http_speakers: Arc::new(Speakers(config.http.trusted_proxies.clone())),
             http_workers: config.http.workers.count(cores),
             control: config.control.listen.clone(),
         }
     }
 
-    /// Threads that answer: UDP for each address, TCP, and redirects of either kind.
+    /// Desks that answer, at most: UDP for each address, TCP, TLS, redirects of either kind and over TLS, and
+    /// DNS beside the latter two.
     pub fn threads(&self) -> usize {
-        self.dns.len() * self.dns_workers + self.dns_workers + 2 * self.http_workers
+        let has = |wanted: bool, count: usize| if wanted { count } else { 0 };
+        let (dns, http, has_https) = (self.dns_workers, self.http_workers, !self.http_tls.is_empty());
+        self.dns.len() * dns
+            + dns
+            + has(!self.dns_tls.is_empty(), dns)
+            + 2 * http
+            + has(has_https, http)
+            + has(self.doh, http + has(has_https, http))
     }
+}
+
+/// What is shown over TLS and what greets there; what is wrong with certificates is logged, and keeps nothing
+/// from starting.
+///
+/// # Errors
+/// When the system has no random octets.
+fn open_tls(config: &Config, meters: &Meters) -> io::Result<(Arc<Certificates>, Option<Acceptors>)> {
+    let certificates = Certificates::read(config);
+    for problem in certificates.problems() {
+        tracing::error!(%problem, "a certificate is not read");
+    }
+    for warning in certificates.warnings((now().0 / 1000).cast_signed()) {
+        tracing::warn!(%warning, "config");
+    }
+    let is_wanted = !config.dns.listen_tls.is_empty() || !config.http.listen_tls.is_empty();
+    let acceptors = is_wanted.then(|| Acceptors::new(&certificates, &meters.greeted)).transpose()?;
+    Ok((certificates, acceptors))
 }
 
 /// Where `config` wants dnstap events.
@@ -349,7 +392,15 @@ fn open_publisher(loaded: &Loaded, store: Store, recovered: Recovered) -> Publis
 
 /// Whether `after` asks for what only a restart brings.
 fn needs_restart(before: &Config, after: &Config) -> bool {
+    let is_proxied = |listen: &[Listen]| listen.iter().any(|listen| listen.proxy_protocol);
+    let is_dns_proxied = is_proxied(&after.dns.listen) || is_proxied(&after.dns.listen_tls);
+    let is_http_proxied = is_proxied(&after.http.listen) || is_proxied(&after.http.listen_tls);
     before.dns.listen != after.dns.listen
+        || before.dns.listen_tls != after.dns.listen_tls
+        || before.dns.doh != after.dns.doh
+        || (is_dns_proxied && before.dns.trusted_proxies != after.dns.trusted_proxies)
+        || (is_http_proxied && before.http.trusted_proxies != after.http.trusted_proxies)
+        || before.http.listen_tls != after.http.listen_tls
         || before.dns.workers != after.dns.workers
         || before.dns.tcp_connections_max != after.dns.tcp_connections_max
         || before.dns.tcp_idle_s != after.dns.tcp_idle_s

@@ -1,4 +1,4 @@
-//! DNS over TCP (RFC 7766), on hickory's framing.
+//! DNS over TCP (RFC 7766) and TLS (RFC 7858), on hickory's framing.
 //!
 //! hickory-server reads and writes the length-prefixed messages, queues replies, holds reading back
 //! while a reply is unsent, and cuts off peers that say nothing. Answers are made by the same
@@ -15,10 +15,10 @@
 //! one by one, in their order. Layer 8. Tests: below.
 
 use crate::dns::Transport;
-use crate::serve::accept::accept;
+use crate::serve::accept::{Entrance, Turned, accept};
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
-use crate::serve::gate::Gate;
 use crate::serve::life::Life;
+use crate::serve::tls::Acceptor;
 use futures_util::StreamExt;
 use hickory_server::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_server::net::tcp::TcpStream as DnsStream;
@@ -29,7 +29,6 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -43,24 +42,24 @@ const MESSAGE_LEN: usize = u16::MAX as usize;
 const REPLIES_QUEUED_MAX: usize = 1;
 
 /// What a thread's connections share: one answer, one buffer.
-struct Desk<A> {
-    answer: A,
+pub(super) struct Desk<A> {
+    pub answer: A,
     reply: Box<[u8]>,
 }
 
 impl<A: Answer> Desk<A> {
     /// A desk with room for the largest reply.
-    fn new(answer: A) -> Self {
+    pub fn new(answer: A) -> Self {
         Self { answer, reply: vec![0; MESSAGE_LEN].into() }
     }
 
     /// The reply to `query`; `None` where there is to be none, and where the answer panicked.
-    fn answer(&mut self, peer: SocketAddr, query: &[u8]) -> Option<Vec<u8>> {
+    pub fn answer(&mut self, peer: SocketAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
         let Self { answer, reply } = self;
         // What a panic leaves half done is not used again: `answer` is told.
         let answered = catch_unwind(AssertUnwindSafe(|| {
             let world = answer.begin();
-            let len = answer.answer(&world, peer, Transport::Stream, query, reply);
+            let len = answer.answer(&world, peer, transport, query, reply);
             answer.finish(1);
             len
         }));
@@ -75,36 +74,61 @@ impl<A: Answer> Desk<A> {
     }
 }
 
-/// Serves all `listeners` of thread `index` until the server closes.
+/// Listening sockets, and what their connections are let in by.
+pub(super) type Listeners<L> = Vec<(L, Entrance)>;
+
+/// Serves all `listeners` of thread `index` until the server closes; over TLS where there is an acceptor.
 pub(super) async fn serve<M: MakeAnswer>(
     index: usize,
-    listeners: Vec<TcpListener>,
+    listeners: Listeners<TcpListener>,
     make: M,
+    tls: Option<Acceptor>,
     idle: Duration,
-    gate: Arc<Gate>,
     life: Life,
 ) {
     let desk = Rc::new(RefCell::new(Desk::new(make.make(index))));
+    let greeter = tls.map(|acceptor| acceptor.greeter());
     let mut loops = JoinSet::new();
-    for listener in listeners {
-        let (gate, life, desk) = (Arc::clone(&gate), life.clone(), Rc::clone(&desk));
-        loops.spawn_local(async move {
-            let refusing = Rc::clone(&desk);
-            let refused = move || refusing.borrow_mut().answer.count(Mishap::NotAccepted, 1);
-            let connection = {
-                let life = life.clone();
-                move |stream, peer| converse(stream, peer, Rc::clone(&desk), idle, life.clone())
-            };
-            accept(listener, gate, life, refused, connection).await;
-        });
+    for (listener, entrance) in listeners {
+        let (life, desk, greeter) = (life.clone(), Rc::clone(&desk), greeter.clone());
+        let refusing = Rc::clone(&desk);
+        let refused = move |why| refusing.borrow_mut().answer.count(Mishap::from(why), 1);
+        let closing = life.clone();
+        let connection = move |stream, peer| {
+            let (greeter, desk, life) = (greeter.clone(), Rc::clone(&desk), life.clone());
+            async move {
+                let Some(greeter) = greeter else {
+                    return converse(stream, peer, Transport::Tcp, desk, idle, life).await;
+                };
+                if let Some(stream) = greeter.greet(stream).await {
+                    converse(stream, peer, Transport::Tls, desk, idle, life).await;
+                }
+            }
+        };
+        loops.spawn_local(accept(listener, entrance, closing, refused, connection));
     }
     while loops.join_next().await.is_some() {}
 }
 
+impl From<Turned> for Mishap {
+    fn from(why: Turned) -> Self {
+        match why {
+            Turned::Full => Self::NotAccepted,
+            Turned::NotIntroduced => Self::NotIntroduced,
+        }
+    }
+}
+
 /// Answers the queries of one connection until the peer ends it, is silent for `idle`, sends what
 /// gets no reply, or the server closes.
-async fn converse<S, A>(stream: S, peer: SocketAddr, desk: Rc<RefCell<Desk<A>>>, idle: Duration, life: Life)
-where
+async fn converse<S, A>(
+    stream: S,
+    peer: SocketAddr,
+    transport: Transport,
+    desk: Rc<RefCell<Desk<A>>>,
+    idle: Duration,
+    life: Life,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
     A: Answer,
 {
@@ -125,7 +149,7 @@ where
             () = &mut closing => return,
         };
         let Some(Ok(query)) = next else { return };
-        let reply = desk.borrow_mut().answer(peer, query.bytes());
+        let reply = desk.borrow_mut().answer(peer, transport, query.bytes());
         let Some(reply) = reply else { return };
         if replies.send(SerialMessage::new(reply, peer)).is_err() {
             return;
@@ -160,7 +184,7 @@ mod tests {
         let (client, server) = duplex(1 << 20);
         let peer = SocketAddr::from(([192, 0, 2, 1], 4000));
         LocalSet::new().block_on(&runtime, async {
-            let serving = spawn_local(converse(server, peer, desk, idle, life.clone()));
+            let serving = spawn_local(converse(server, peer, Transport::Tcp, desk, idle, life.clone()));
             timeout(Duration::from_secs(10), test(client)).await.expect("an end in time");
             serving.await.expect("an end by itself");
         });

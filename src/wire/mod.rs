@@ -16,12 +16,14 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod ecs;
+mod freshness;
 mod name;
 mod query;
 mod reply;
 mod usual;
 
 pub use ecs::{EcsFault, EcsReply, EcsRequest};
+pub use freshness::freshness_s;
 pub use name::{Labels, Name, NameBuf, NameError, is_subdomain, labels, parent};
 pub use query::{DropReason, Echo, Edns, Query, Reject, Tsig};
 pub use reply::{Ede, Mark, Opt, Owner, Rdata, Reply, Section, Soa, compose_cookie, compose_reject};
@@ -152,6 +154,8 @@ pub(crate) mod option {
     pub(crate) const ECS: u16 = 8;
     /// Cookie (RFC 7873).
     pub(crate) const COOKIE: u16 = 10;
+    /// Padding (RFC 7830).
+    pub(crate) const PADDING: u16 = 12;
     /// Extended error (RFC 8914).
     pub(crate) const EDE: u16 = 15;
 }

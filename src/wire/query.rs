@@ -78,6 +78,8 @@ pub struct Edns<'a> {
     pub cookie: Option<&'a [u8]>,
     /// Data of the first NSID option, unchecked.
     pub nsid: Option<&'a [u8]>,
+    /// Whether it has a padding option (RFC 7830): the reply may be padded, where nobody can read it.
+    pub is_padded: bool,
 }
 
 /// One query, checked. The canonical name lies in the [`NameBuf`] given to [`Query::parse`].
@@ -253,6 +255,7 @@ impl<'a> Edns<'a> {
             ecs: None,
             cookie: None,
             nsid: None,
+            is_padded: false,
         };
         let mut ecs_fault = false;
         let mut cursor = Cursor { rest: opt.options };
@@ -265,6 +268,7 @@ impl<'a> Edns<'a> {
                 },
                 option::COOKIE => edns.cookie = edns.cookie.or(Some(data)),
                 option::NSID => edns.nsid = edns.nsid.or(Some(data)),
+                option::PADDING => edns.is_padded = true,
                 _ => {}
             }
         }
@@ -393,6 +397,13 @@ impl<'a> Query<'a> {
     /// CD.
     pub fn checking_disabled(&self) -> bool {
         self.checking_disabled
+    }
+
+    /// Forgets a wish for padding: a reply that anybody can read has none (RFC 7830 section 6).
+    pub fn forget_padding(&mut self) {
+        if let Some(edns) = &mut self.edns {
+            edns.is_padded = false;
+        }
     }
 
     /// The OPT, if one came.

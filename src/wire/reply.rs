@@ -11,6 +11,12 @@ use super::query::{Echo, Query, Reject, Tsig};
 use super::{CLASS_ANY, CLASS_IN, HEADER_LEN, OPT_LEN, Rcode, Rtype, UDP_SIZE, option};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Padded replies are a multiple of so many octets long (RFC 8467 section 4.1).
+const PADDED_LEN: usize = 468;
+
+/// What replies are padded with (RFC 7830 section 3).
+const PADDING: [u8; PADDED_LEN] = [0; PADDED_LEN];
+
 /// A section of records, in the order they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
@@ -59,12 +65,18 @@ pub struct Opt<'a> {
     pub cookie: Option<&'a [u8]>,
     /// NSID option data.
     pub nsid: Option<&'a [u8]>,
+    /// Octets of padding, where there is to be a padding option; [`Reply::finish`] chooses them.
+    pub padding: Option<u16>,
 }
 
 impl<'a> Opt<'a> {
     /// An OPT for `query` without options; `None` when the query has none.
     pub fn to(query: &Query<'_>) -> Option<Self> {
-        query.edns().map(|edns| Self { dnssec_ok: edns.dnssec_ok, ..Self::default() })
+        query.edns().map(|edns| Self {
+            dnssec_ok: edns.dnssec_ok,
+            padding: edns.is_padded.then_some(0),
+            ..Self::default()
+        })
     }
 
     /// Octets of the options.
@@ -73,7 +85,8 @@ impl<'a> Opt<'a> {
         let ecs = self.ecs.map_or(0, |ecs| 4 + ecs.data_len());
         let ede = self.ede.map_or(0, |ede| 6 + ede.text.len());
         let raw = |data: Option<&[u8]>| data.map_or(0, |data| 4 + data.len());
-        ecs + ede + raw(self.cookie) + raw(self.nsid)
+        let padding = self.padding.map_or(0, |len| 4 + usize::from(len));
+        ecs + ede + raw(self.cookie) + raw(self.nsid) + padding
     }
 
     /// Octets of the record.
@@ -200,7 +213,9 @@ impl Writer<'_> {
             self.put(ede.text.as_bytes())?;
         }
         opt.cookie.map_or(Some(()), |data| self.put_option(option::COOKIE, data))?;
-        opt.nsid.map_or(Some(()), |data| self.put_option(option::NSID, data))
+        opt.nsid.map_or(Some(()), |data| self.put_option(option::NSID, data))?;
+        let padding = opt.padding.map(|len| PADDING.get(..usize::from(len)));
+        padding.map_or(Some(()), |octets| self.put_option(option::PADDING, octets?))
     }
 }
 
@@ -427,8 +442,13 @@ impl<'b, 'q> Reply<'b, 'q> {
     /// Writes the OPT, the counts and the flags; returns the octets of the message.
     pub fn finish(mut self, rcode: Rcode, authoritative: bool) -> usize {
         let [answers, authorities, mut additional] = self.counts;
-        if let Some(opt) = self.opt {
+        if let Some(mut opt) = self.opt {
             self.writer.limit += opt.len();
+            if opt.padding.is_some() {
+                let len = self.writer.len + opt.len();
+                let padded = len.next_multiple_of(PADDED_LEN).min(self.writer.limit).max(len);
+                opt.padding = Some((padded - len) as u16);
+            }
             let written = self.writer.put_opt(&opt, rcode);
             debug_assert!(written.is_some(), "the room of the OPT was kept");
             additional = additional.saturating_add(u16::from(written.is_some()));

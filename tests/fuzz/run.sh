@@ -13,9 +13,9 @@ cd "$(dirname "$0")/../.."
 seconds=${1:?SECONDS or --keep}
 shift
 # Target and its longest input, octets.
-declare -A length=([packet]=1024 [ecs]=64 [table_line]=4096 [artefact]=4096 [journal]=4096 [http_head]=1024 [mmdb]=8192)
+declare -A length=([packet]=1024 [ecs]=64 [table_line]=4096 [artefact]=4096 [journal]=4096 [http_head]=1024 [proxy_header]=512 [mmdb]=8192)
 targets=("$@")
-if [ ${#targets[@]} -eq 0 ]; then targets=(packet ecs table_line artefact journal http_head mmdb); fi
+if [ ${#targets[@]} -eq 0 ]; then targets=(packet ecs table_line artefact journal http_head proxy_header mmdb); fi
 
 build=${CARGO_TARGET_DIR:-target}
 mkdir -p "$build/fuzz"

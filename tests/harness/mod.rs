@@ -19,6 +19,12 @@ pub struct Steerd {
     pub http: SocketAddr,
     /// The push API.
     pub control: SocketAddr,
+    /// DNS over TLS, where the config has it.
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub dns_tls: Option<SocketAddr>,
+    /// Redirects over TLS, where the config has them.
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub https: Option<SocketAddr>,
 }
 
 /// A config that listens on free ports of loopback and keeps its state in `state` beside it.
@@ -74,19 +80,22 @@ impl Steerd {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the binary under test");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut found = [None; 3];
-        while found.iter().any(Option::is_none) {
+        // The push API is told of last.
+        let mut found = [None; 5];
+        while found[..3].iter().any(Option::is_none) {
             let line = lines.next().expect("a line for each listener").expect("UTF-8");
             let addr = line.split_whitespace().find_map(|word| word.parse::<SocketAddr>().ok());
-            let kind = ["dns", "http", "control"].iter().position(|kind| line.starts_with(kind));
+            let kinds = ["dns udp", "http ", "control", "dns tls", "https"];
+            let kind = kinds.iter().position(|kind| line.starts_with(kind));
             if let (Some(kind), Some(addr)) = (kind, addr) {
                 found[kind] = Some(addr);
             }
         }
         // Nobody reads on; the pipe must not fill or break.
         std::thread::spawn(move || lines.for_each(drop));
-        let [dns, http, control] = found.map(|addr| addr.expect("all found"));
-        Self { child, dns, http, control }
+        let [dns, http, control, dns_tls, https] = found;
+        let [dns, http, control] = [dns, http, control].map(|addr| addr.expect("all found"));
+        Self { child, dns, http, control, dns_tls, https }
     }
 
     /// Process number.

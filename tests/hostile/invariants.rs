@@ -21,6 +21,7 @@ use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
 use steerd::http::{self, Caller, Head, HttpOutcome, Trust};
+use steerd::proxy::{self, Parsed};
 use steerd::snapshot::{Compiler, Settings, Snapshot};
 use steerd::table::journal::{self, Tail};
 use steerd::table::{self, PROBLEMS_MAX, Table, artefact as binary};
@@ -196,7 +197,8 @@ pub fn packet(octets: &[u8]) {
     let v6 = IpAddr::V6(Ipv6Addr::new(0x2a00, 1, 2, 3, 4, 5, 6, 7));
     let Worlds { up, down, empty } = worlds();
     reply_to(up, octets, v4, Transport::Udp);
-    reply_to(up, octets, v6, Transport::Stream);
+    reply_to(up, octets, v6, Transport::Tcp);
+    reply_to(up, octets, v4, Transport::Tls);
     reply_to(down, octets, v4, Transport::Udp);
     reply_to(empty, octets, v4, Transport::Udp);
 }
@@ -354,6 +356,27 @@ fn check_records(message: &Message<&[u8]>) {
     assert_eq!(seen, usize::from(told), "as many records as it says");
 }
 
+/// What a connection behind a proxy begins with: a header is as long as it says whatever follows it, none of its
+/// beginnings is one, and what is to be read next never goes past its end.
+pub fn proxy_header(octets: &[u8]) {
+    match proxy::parse(octets) {
+        Parsed::Whole(header) => {
+            assert!((proxy::SHORTEST_LEN..=proxy::LEN_MAX.min(octets.len())).contains(&header.len));
+            assert_eq!(proxy::parse(&octets[..header.len]), Parsed::Whole(header), "whatever follows");
+            for len in 0..header.len {
+                assert_eq!(proxy::parse(&octets[..len]), Parsed::Partial, "{len} of {}", header.len);
+                if len >= proxy::SHORTEST_LEN {
+                    let missing = proxy::missing(&octets[..len]);
+                    assert!((1..=header.len - len).contains(&missing), "{missing} after {len}");
+                }
+            }
+        }
+        // Nothing mends it.
+        Parsed::Wrong => assert_eq!(proxy::parse(&[octets, &[0; 300]].concat()), Parsed::Wrong),
+        Parsed::Partial => assert!(octets.len() < proxy::LEN_MAX),
+    }
+}
+
 /// Data of a client-subnet option: read as a model reads it, and echoed in the reply to a query.
 pub fn ecs(data: &[u8]) {
     let expected = model_of_subnet(data);
@@ -369,7 +392,7 @@ pub fn ecs(data: &[u8]) {
     query.extend_from_slice(data);
     for (peer, transport) in [
         (IpAddr::V4(Ipv4Addr::new(5, 5, 5, 5)), Transport::Udp),
-        (IpAddr::V6(Ipv6Addr::LOCALHOST), Transport::Stream),
+        (IpAddr::V6(Ipv6Addr::LOCALHOST), Transport::Tcp),
     ] {
         let (outcome, _) = reply_to(world(), &query, peer, transport);
         assert_eq!(expected.is_err(), outcome == Outcome::FormErr, "{data:02x?}: {outcome:?}");
@@ -668,6 +691,8 @@ fn check_response(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Byt
         HttpOutcome::UnknownHost => &[421],
         HttpOutcome::Denied => &[451],
         HttpOutcome::Nobody | HttpOutcome::NotReady => &[503],
+        // Not the policy's.
+        HttpOutcome::Dns | HttpOutcome::DnsRefused => &[],
     };
     assert!(statuses.contains(&status.as_u16()), "{status} for {outcome:?}");
     assert_eq!(headers.get(header::CACHE_CONTROL).map(HeaderValue::as_bytes), Some(&b"no-store"[..]));

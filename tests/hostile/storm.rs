@@ -106,7 +106,7 @@ pub fn run(seeds: &[Vec<u8>], count: u64, seed: u64) -> Target {
         for end in 0..=seed.len() {
             let peer = peer(&mut dice);
             target.take(&seed[..end], peer, Transport::Udp);
-            target.take(&seed[..end], peer, Transport::Stream);
+            target.take(&seed[..end], peer, Transport::Tcp);
         }
     }
     let mut packet = Vec::new();
@@ -116,7 +116,7 @@ pub fn run(seeds: &[Vec<u8>], count: u64, seed: u64) -> Target {
             mutate(&mut packet, seeds, &mut dice);
         }
         packet.truncate(2048);
-        let transport = if dice.below(8) == 0 { Transport::Stream } else { Transport::Udp };
+        let transport = if dice.below(8) == 0 { Transport::Tcp } else { Transport::Udp };
         let peer = peer(&mut dice);
         target.take(&packet, peer, transport);
     }

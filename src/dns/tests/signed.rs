@@ -282,7 +282,7 @@ fn every_kind_of_answer_is_signed_and_proves_what_it_denies() {
         for (name, qtype, ecs, expected) in CASES {
             let name = format!("{name}.cdn.example").trim_start_matches('.').to_owned();
             let packet = signed_query(7, &name, *qtype, *ecs, false);
-            let (outcome, reply) = stage.send(&packet, Transport::Stream);
+            let (outcome, reply) = stage.send(&packet, Transport::Tcp);
             let (line, _) = verified(outcome, &reply, &known, each);
             let line = line.replace(" DNSKEY 256", " DNSKEY 257");
             // Sets of keys differ in size.
@@ -354,7 +354,7 @@ fn a_signed_reply_is_the_unsigned_one_and_signatures() {
             let name = format!("{}.cdn.example", names[random(names.len())]);
             let (qtype, ecs, id) =
                 (types[random(types.len())], subnets[random(subnets.len())], random(9) as u16);
-            let transport = [Transport::Udp, Transport::Stream][random(2)];
+            let transport = [Transport::Udp, Transport::Tcp][random(2)];
             let (outcome, reply) = stage.send(&signed_query(id, &name, qtype, ecs, true), transport);
             let (plain_outcome, plain) =
                 stage.send(&query(id, &name, qtype, Some(ecs.unwrap_or(""))), transport);
@@ -405,7 +405,7 @@ fn the_usual_way_signs_as_the_general_way_does() {
             let qtype = [Rtype::A, Rtype::A, Rtype::AAAA][random(3)];
             let subnet = Some(subnets[random(subnets.len())]);
             let packet = signed_query(random(99) as u16, &name, qtype, subnet, false);
-            let transport = [Transport::Udp, Transport::Stream][random(2)];
+            let transport = [Transport::Udp, Transport::Tcp][random(2)];
             // Whatever is made is made here.
             let general = answer_generally(&mut stage, &packet, transport);
             let mut out = [0; 4096];
@@ -427,7 +427,7 @@ fn invented_names_are_sent_to_tcp_and_leave_signatures_to_those_that_exist() {
     let (mut stage, known) = stage(keys, 20);
     let mut outcomes: BTreeMap<(&str, bool), usize> = BTreeMap::new();
     for n in 0..100 {
-        for transport in [Transport::Udp, Transport::Stream] {
+        for transport in [Transport::Udp, Transport::Tcp] {
             let name = format!("x{n}.{}cdn.example", if n % 2 == 0 { "live." } else { "" });
             let (outcome, reply) = stage.send(&signed_query(7, &name, Rtype::A, None, true), transport);
             *outcomes.entry((outcome.label(), transport == Transport::Udp)).or_default() += 1;

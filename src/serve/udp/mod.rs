@@ -11,12 +11,14 @@
 mod batch;
 
 use crate::dns::Transport;
+use crate::proxy::Speakers;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::life::Life;
 use batch::{Batch, Sent, Unanswerable, Wait};
 use std::io;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,16 +40,25 @@ pub struct Worker<M> {
     socket: UdpSocket,
     /// Bound to all addresses of its family.
     is_wildcard: bool,
+    /// Who may, and has to, say whose each datagram is.
+    speakers: Option<Arc<Speakers>>,
     make: M,
     life: Life,
 }
 
 impl<M: MakeAnswer> Worker<M> {
-    /// Prepares `socket`, which is bound and has its timeouts set.
+    /// Prepares `socket`, which is bound and has its timeouts set. With `speakers`, every datagram has to
+    /// begin with a PROXY header of theirs.
     ///
     /// # Errors
     /// When the kernel does not say which address a datagram was sent to.
-    pub fn new(index: usize, socket: UdpSocket, make: M, life: Life) -> io::Result<Self> {
+    pub fn new(
+        index: usize,
+        socket: UdpSocket,
+        speakers: Option<Arc<Speakers>>,
+        make: M,
+        life: Life,
+    ) -> io::Result<Self> {
         let is_wildcard = socket.local_addr()?.ip().is_unspecified();
         if is_wildcard {
             batch::tell_destination(&socket)?;
@@ -55,7 +66,7 @@ impl<M: MakeAnswer> Worker<M> {
         if let Err(error) = batch::ignore_path_mtu(&socket) {
             tracing::debug!(%error, "path MTU discovery stays on");
         }
-        Ok(Self { index, socket, is_wildcard, make, life })
+        Ok(Self { index, socket, is_wildcard, speakers, make, life })
     }
 
     /// Answers until the server closes; then what has been received already is answered still.
@@ -116,6 +127,16 @@ impl<M: MakeAnswer> Worker<M> {
                 }
             };
             let (query, reply) = batch.exchange(slot);
+            let (peer, query) = match &self.speakers {
+                None => (peer, query),
+                Some(speakers) => match speakers.introduced(peer, query) {
+                    Some(introduced) => introduced,
+                    None => {
+                        answer.count(Mishap::NoHeader, 1);
+                        continue;
+                    }
+                },
+            };
             let len = answer.answer(&world, peer, Transport::Udp, query, reply);
             if len > 0 {
                 batch.queue(slot, len);
@@ -167,6 +188,11 @@ mod tests {
     impl Running {
         /// Starts `workers` echoes; `None` where the machine has no such address.
         fn start(addr: &str, workers: usize) -> Option<Self> {
+            Self::start_behind(None, addr, workers)
+        }
+
+        /// The same behind proxies.
+        fn start_behind(speakers: Option<Arc<Speakers>>, addr: &str, workers: usize) -> Option<Self> {
             let sockets = match bind::dns(addr.parse().expect("a socket address"), workers) {
                 Ok(sockets) => sockets,
                 Err(error) if addr.starts_with('[') && error.source.kind() != io::ErrorKind::AddrInUse => {
@@ -176,7 +202,8 @@ mod tests {
             };
             let (life, counts) = (Life::new(), Counts::default());
             let start = |(index, socket)| {
-                let worker = Worker::new(index, socket, Echo::counted(&counts), life.clone());
+                let worker =
+                    Worker::new(index, socket, speakers.clone(), Echo::counted(&counts), life.clone());
                 thread::spawn(|| worker.expect("a prepared socket").run())
             };
             let threads = sockets.udp.into_iter().enumerate().map(start).collect();
@@ -268,6 +295,21 @@ mod tests {
         check(&client, b"much later");
         let counts = server.stop();
         assert_eq!((counts.answered(), counts.of(Mishap::Panicked)), (3, 1));
+    }
+
+    #[test]
+    fn a_proxied_datagram_is_answered_without_its_header() {
+        let speakers = Speakers(vec!["127.0.0.1/32".parse().expect("a prefix")]);
+        let server = Running::start_behind(Some(Arc::new(speakers)), "127.0.0.1:0", 1).expect("IPv4");
+        let client = server.client("127.0.0.1");
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\x10\0\0\x35";
+        client.send(b"bare").expect("sent");
+        client.send(&[&header[..], b"query"].concat()).expect("sent");
+        let mut buffer = [0; 64];
+        let len = client.recv(&mut buffer).expect("a reply");
+        assert_eq!(&buffer[..len], Echo::reply_to(b"query"));
+        let counts = server.stop();
+        assert_eq!((counts.answered(), counts.of(Mishap::NoHeader)), (1, 1));
     }
 
     #[test]

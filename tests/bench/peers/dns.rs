@@ -84,6 +84,7 @@ pub fn run(options: &Options) {
     let two = Server::steerd("steerd, 2 workers", full, (2, 1), &dir.join("steerd-two"), processors);
 
     let (all, some) = (Queries::new(&full.clients), Queries::new(&sampled.clients));
+    let signed = Queries::signed(&full.clients);
     let qps = QPS[usize::from(options.is_smoke)];
     let clusters = |count| Clusters { right: full.clusters_by_subnet(1), count };
     let mut entries = vec![
@@ -100,7 +101,6 @@ pub fn run(options: &Options) {
         let check = clusters(ANSWERS_MAX.min(*size));
         entries.push(one(server, &all, check, qps, Goal::Variant(1.1)));
     }
-    let signed = Queries::signed(&full.clients);
     entries.push(one(&steerd_signed, &signed, clusters(1), qps, Goal::Variant(1.5)));
     // What two workers cost beside the generator on two processors, whatever they do.
     let load = DnsLoad::new(limit_two.dns, SPREAD.0, &all, Anything, CHECK_ONE_IN);
