@@ -774,7 +774,7 @@ mod tests {
         let mut rig = Rig::behind(Some("127.0.0.1/32"), 9, false);
         let mut client = rig.connect();
         let line = "PROXY TCP4 192.0.2.1 192.0.2.2 4096 80\r\n";
-        let sent = [line, &get("/one"), &get("/two")].concat();
+        let sent = [line, &get("/first"), &get("/second")].concat();
         // In pieces: within the header, at its end, behind it.
         for piece in
             [&sent[..9], &sent[9..line.len()], &sent[line.len()..line.len() + 5], &sent[line.len() + 5..]]
@@ -782,15 +782,15 @@ mod tests {
             client.write_all(piece.as_bytes()).expect("sent");
             rig.worker.turn(&mut rig.events, Duration::from_millis(5));
         }
-        assert_eq!(paths(&rig.read(&mut client, 2 * 80)), ["/one", "/two"]);
+        assert_eq!(paths(&rig.read(&mut client, 2 * 80)), ["/first", "/second"]);
         assert_eq!(rig.worker.desk.peer, "192.0.2.1".parse().ok());
         // Handed over, it is that client's still.
         client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").expect("sent");
         let handed = rig.until(|rig| rig.handed.try_recv().ok());
         assert_eq!(handed.peer, "192.0.2.1:4096".parse().expect("an address"));
         let mut own = rig.connect();
-        own.write_all(["PROXY UNKNOWN\r\n", &get("/own")].concat().as_bytes()).expect("sent");
-        assert_eq!(paths(&rig.read(&mut own, 80)), ["/own"]);
+        own.write_all(["PROXY UNKNOWN\r\n", &get("/the/proxys")].concat().as_bytes()).expect("sent");
+        assert_eq!(paths(&rig.read(&mut own, 80)), ["/the/proxys"]);
         assert_eq!(rig.worker.desk.peer, "127.0.0.1".parse().ok());
         for bare in [get("/bare"), "PROXY TCP4 192.0.2.1\r\n".to_owned()] {
             let mut client = rig.connect();
