@@ -709,8 +709,8 @@ pub(super) mod tests {
             r#"{"service":{"name":"a.example","https":{"alpn":["h2",""],"hints":1,"ech":""}}}"#,
             &[
                 "13: service.https.alpn[1]: found \"\", expected an ALPN protocol id, as h2",
-                "13: service.https.ech: found unknown key `ech`, expected one of alpn, hints",
                 "13: service.https.hints: found 1, expected true or false",
+                "13: service.https.ech: found unknown key `ech`, expected one of alpn, hints",
             ],
         );
         let line = "{\"service\":{\"name\":\"a.example\",\"ttl_s\":30,\"answers_max\":2,\"https\":{\"alpn\":[\"h2\",\"h3\"],\"hints\":false}}}\n";
@@ -937,7 +937,7 @@ pub(super) mod tests {
 
     /// What an unknown `ttl` is told.
     const UNKNOWN_TTL: &str = "13: service.ttl: found unknown key `ttl`, expected one of name, ttl_s, answers_max, tags, \
-        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, health_check";
+        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, https, health_check";
 
     #[test]
     fn a_bad_line_does_not_make_its_referrers_bad() {
