@@ -309,7 +309,7 @@ fn rfc9460_s7_3_hints_are_the_addresses_that_the_same_client_gets() {
         }
     }
     stage.check("bare.cdn.example", Rtype::HTTPS, None, "steered NOERROR aa | bare 30 HTTPS 1 . ");
-    stage.check("video.cdn.example", Rtype::HTTPS, None, "nodata NOERROR aa ?  3 SOA min30");
+    stage.check("video.cdn.example", Rtype::HTTPS, None, "nodata NOERROR aa ?  30 SOA min30");
     // Where nobody serves it is as for addresses.
     let mut down = Stage::of(&table, &["n1"], Settings { fail_open_below: 0.0, ..Settings::default() });
     let aliased = "aliased NOERROR aa | other 30 CNAME video.other.example";
