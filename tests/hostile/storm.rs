@@ -71,7 +71,8 @@ fn check(packet: &[u8], reply: &[u8], outcome: Outcome, transport: Transport) {
         outcome,
         Outcome::FormErr | Outcome::NotImp | Outcome::BadVers | Outcome::NotAuth | Outcome::CookieOnly
     );
-    assert!(!is_short || reply.len() <= packet.len() + 16, "{} for {packet:02x?}", reply.len());
+    // A cookie, and an OPT or an extended error.
+    assert!(!is_short || reply.len() <= packet.len() + 27, "{} for {packet:02x?}", reply.len());
     let word = |at: usize| usize::from(u16::from_be_bytes([reply[at], reply[at + 1]]));
     let mut at = 12;
     for _ in 0..word(4) {
