@@ -1,7 +1,8 @@
 //! The usual query, from its octets to those of the reply, in one go: an address of a service, asked
-//! on behalf of a client subnet, that somebody serves, its signature at hand where it needs one. What is not of that kind on the way, whatever
-//! the reason, is answered from the start by `answer`, which does the same and more; nothing here
-//! decides anything that it does not. Layer 7. Tests: the two give the same octets.
+//! on behalf of a client subnet, that somebody serves, its signature at hand where it needs one. What
+//! is not of that kind on the way, whatever the reason, is answered from the start by `answer`, which
+//! does the same and more; nothing here decides anything that it does not. Layer 7. Tests: the two give
+//! the same octets.
 
 use super::outcome::Outcome;
 use super::{Answered, Context, Scratch, Transport};

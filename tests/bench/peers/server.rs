@@ -125,9 +125,19 @@ impl Server {
     ) -> Self {
         fs::create_dir_all(dir).expect("a folder");
         let config = write_config_of(dir, workers, "");
-        let server = Self::steerd_as_left(name, world, &config, workers > 1, processors);
-        let Keeper::Steerd(steerd) = &server.keeper else { unreachable!("just made") };
-        let reply = steerd.call("PUT", "/v1/table", world.table(1, size).as_bytes());
+        Self::steerd_with(name, world, (workers, size), &config, processors)
+    }
+
+    /// steerd by `config`, with the first table.
+    fn steerd_with(
+        name: &str,
+        world: &World,
+        (workers, size): (usize, usize),
+        config: &Path,
+        processors: Processors,
+    ) -> Self {
+        let server = Self::steerd_as_left(name, world, config, workers > 1, processors);
+        let reply = server.as_steerd().call("PUT", "/v1/table", world.table(1, size).as_bytes());
         assert_eq!(reply.status, 200, "{reply:?}");
         server
     }
@@ -149,10 +159,7 @@ impl Server {
         let text = fs::read_to_string(&config).expect("a config");
         let text = text.replace("[[dns.zone]]\n", "[[dns.zone]]\nkeys = \"keys\"\n");
         fs::write(&config, text).expect("a config");
-        let server = Self::steerd_as_left(name, world, &config, workers > 1, processors);
-        let reply = server.as_steerd().call("PUT", "/v1/table", world.table(1, size).as_bytes());
-        assert_eq!(reply.status, 200, "{reply:?}");
-        server
+        Self::steerd_with(name, world, (workers, size), &config, processors)
     }
 
     /// steerd with what its state directory holds.
