@@ -3,7 +3,7 @@
 use super::compose::{Composer, Negative};
 use super::limit::{self, Ruling, Told};
 use super::outcome::Outcome;
-use super::signing::Present;
+use super::signing::{Present, Signatory};
 use super::svcb;
 use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
 use crate::fleet::{Appliance, Https, Scheme, Service, ServiceId};
@@ -79,18 +79,7 @@ pub(super) fn answer_any(
         _ => usize::from(u16::MAX),
     };
     let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
-    let composer = Composer {
-        query: &query,
-        server,
-        cookie,
-        out,
-        limit,
-        transport,
-        now,
-        signatory,
-        keyring: None,
-        is_invented: false,
-    };
+    let composer = composer(context, &query, cookie, transport, limit, out, signatory);
     if query.qclass() == CLASS_CH {
         return chaos(server, composer);
     }
@@ -118,6 +107,31 @@ pub(super) fn answer_any(
         asked.answer(world, ranking, decided, alias, composer)
     } else {
         asked.answer_without_table(composer)
+    }
+}
+
+/// What writes the reply to `query`, in no zone so far.
+fn composer<'a, 'b>(
+    context: &Context<'a>,
+    query: &'a Query<'a>,
+    cookie: Option<&'a [u8]>,
+    transport: Transport,
+    limit: usize,
+    out: &'b mut [u8],
+    signatory: &'b mut Signatory,
+) -> Composer<'a, 'b> {
+    let Context { server, now, .. } = *context;
+    Composer {
+        query,
+        server,
+        cookie,
+        out,
+        limit,
+        transport,
+        now,
+        signatory,
+        keyring: None,
+        is_invented: false,
     }
 }
 
@@ -169,18 +183,7 @@ fn limited(
     let shown = cookie.and_then(|data| server.cookies.look(data, peer, now).ok().flatten());
     let limit = query.udp_limit(UDP_SIZE_PLAIN);
     let cookie = shown.as_ref().map(|shown| &shown.reply[..]);
-    let composer = Composer {
-        query: &query,
-        server,
-        cookie,
-        out,
-        limit,
-        transport: Transport::Udp,
-        now,
-        signatory,
-        keyring: None,
-        is_invented: false,
-    };
+    let composer = composer(context, &query, cookie, Transport::Udp, limit, out, signatory);
     match cookie {
         Some(_) => composer.error(Outcome::BadCookie, Rcode::BadCookie, None, 0),
         None => composer.truncated(),
