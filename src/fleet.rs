@@ -287,7 +287,9 @@ pub struct Service {
     /// Content-steering pathways; empty: one a cluster.
     pub pathways: Box<[Pathway]>,
     /// What its HTTPS record says (RFC 9460); `None`: it has none of its own.
-    pub https: Option<Https>,
+    pub https: Option<Binding>,
+    /// The same as an SVCB record, for clients of other protocols.
+    pub svcb: Option<Binding>,
     /// Health-check parameters for whoever checks, kept as they came (JSON text); empty when absent.
     pub health_check: Box<str>,
 }
@@ -334,9 +336,9 @@ impl Resolvers {
     }
 }
 
-/// A service's HTTPS record (RFC 9460): of priority 1, for the name itself.
+/// A service's HTTPS or SVCB record (RFC 9460): of priority 1, for the name itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Https {
+pub struct Binding {
     /// ALPN protocol ids, each of 1 to 255 octets of ASCII; empty: what the scheme implies.
     pub alpn: Box<[Box<str>]>,
     /// Whether addresses are hinted at: those of the answers to A and AAAA.

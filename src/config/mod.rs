@@ -229,12 +229,12 @@ impl Limits {
     pub const NETWORK_V4: u8 = 24;
     /// A site's delegation is a /48 to a /56.
     pub const NETWORK_V6: u8 = 56;
+}
 
-    /// Loopback (ruling 26).
-    fn loopback() -> Vec<Prefix> {
-        let loopback = [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
-        loopback.into_iter().filter_map(|(addr, len)| Prefix::new(addr, len)).collect()
-    }
+/// This machine (ruling 26).
+fn loopback() -> Vec<Prefix> {
+    let loopback = [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
+    loopback.into_iter().filter_map(|(addr, len)| Prefix::new(addr, len)).collect()
 }
 
 impl Default for Limits {
@@ -245,7 +245,7 @@ impl Default for Limits {
             slip: Self::SLIP,
             network_v4: Self::NETWORK_V4,
             network_v6: Self::NETWORK_V6,
-            exempt: Self::loopback(),
+            exempt: loopback(),
         }
     }
 }
@@ -267,6 +267,8 @@ pub struct Zone {
     pub signature_validity_s: u32,
     /// Seconds over which renewals are spread, at most half of the validity.
     pub signature_jitter_s: u32,
+    /// Who is told how a decision is made, where `[dns] explain_txt` says that anybody is.
+    pub explain_to: Box<[Prefix]>,
     /// Line of its `[[dns.zone]]`, for problems found later.
     pub line: u64,
 }
@@ -426,6 +428,8 @@ pub struct Table {
     pub state_dir: PathBuf,
     /// Artefacts kept, 1 to 1000.
     pub keep: u32,
+    /// Seconds after which a table that nobody pushed or confirmed is called stale, up to 31 days; 0: never.
+    pub stale_after_s: u32,
     /// Limits on what one push may change.
     pub guard: Guard,
 }
@@ -435,6 +439,8 @@ impl Table {
     pub const STATE_DIR: &str = "state";
     /// Enough to step back over a bad day.
     pub const KEEP: u32 = 5;
+    /// Never: how often an inventory pushes is known to its operator only.
+    pub const STALE_AFTER_S: u32 = 0;
 }
 
 impl Default for Table {
@@ -443,6 +449,7 @@ impl Default for Table {
             file: None,
             state_dir: PathBuf::from(Self::STATE_DIR),
             keep: Self::KEEP,
+            stale_after_s: Self::STALE_AFTER_S,
             guard: Guard::default(),
         }
     }
@@ -819,6 +826,7 @@ mod tests {
                     keys: None,
                     signature_validity_s: Zone::SIGNATURE_VALIDITY_S,
                     signature_jitter_s: Zone::SIGNATURE_JITTER_S,
+                    explain_to: loopback().into(),
                     line: found.as_ref().map_or(0, |config| config.dns.zones[0].line),
                 }],
                 ..Dns::default()

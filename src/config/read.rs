@@ -5,7 +5,7 @@
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
     Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log, LogFormat, LogLevel, Open,
-    Right, Soa, Steering, Table, Tls, Token, Workers, Zone,
+    Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -108,7 +108,7 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
         spread_v4: at.number("spread_v4", Dns::SPREAD_V4, 0..=32, "bits"),
         spread_v6: at.number("spread_v6", Dns::SPREAD_V6, 0..=128, "bits"),
         answers_no_ecs: at.number("answers_no_ecs", Dns::ANSWERS_NO_ECS, 1..=16, "addresses"),
-        explain_txt: explain_txt(&mut at),
+        explain_txt: at.flag("explain_txt", false),
         tcp_connections_max: at.number(
             "tcp_connections_max",
             Dns::TCP_CONNECTIONS_MAX,
@@ -136,7 +136,6 @@ fn dns(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Dns {
 
 /// Reads `[dns.limits]`.
 fn limits(mut at: RawTable<'_, '_>) -> Limits {
-    let default = Limits::default();
     let all = 0..=u64::from(u32::MAX);
     let has_exempt = at.has("exempt");
     let exempt = prefixes(&mut at, "exempt");
@@ -146,7 +145,7 @@ fn limits(mut at: RawTable<'_, '_>) -> Limits {
         slip: at.number("slip", Limits::SLIP, all, "replies"),
         network_v4: at.number("network_v4", Limits::NETWORK_V4, 1..=32, "bits"),
         network_v6: at.number("network_v6", Limits::NETWORK_V6, 1..=128, "bits"),
-        exempt: if has_exempt { exempt } else { default.exempt },
+        exempt: if has_exempt { exempt } else { loopback() },
     };
     at.finish();
     limits
@@ -181,9 +180,13 @@ fn zone(mut at: RawTable<'_, '_>) -> Option<Zone> {
     let jitter = Zone::SIGNATURE_JITTER_S.min(signature_validity_s / 2);
     let signature_jitter_s =
         at.number("signature_jitter_s", jitter, 0..=u64::from(signature_validity_s / 2), "seconds");
+    let has_explain_to = at.has("explain_to");
+    let explain_to = prefixes(&mut at, "explain_to");
+    let explain_to = if has_explain_to { explain_to } else { loopback() }.into();
     at.finish();
     let ns = ns.filter(|ns| !ns.is_empty())?;
-    Some(Zone { name: name?, ns, soa, records, keys, signature_validity_s, signature_jitter_s, line })
+    let name = name?;
+    Some(Zone { name, ns, soa, records, keys, signature_validity_s, signature_jitter_s, explain_to, line })
 }
 
 /// Reads a zone's `soa`, whose names default to the first name server and `hostmaster` in the zone.
@@ -217,15 +220,6 @@ fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
     };
     at.finish();
     http
-}
-
-/// Reads `explain_txt`, which is a name that is promised and an answer that is not there yet.
-fn explain_txt(at: &mut RawTable<'_, '_>) -> bool {
-    let wanted = at.flag("explain_txt", false);
-    if wanted {
-        at.refuse(at.line(), "explain_txt", "true", "false: this version explains by API and command only");
-    }
-    wanted
 }
 
 /// Reads one `[[tls]]`; `None` when a file of it is missing.
@@ -338,6 +332,7 @@ fn table(mut at: RawTable<'_, '_>) -> Table {
         file: path(&mut at, "file"),
         state_dir: path(&mut at, "state_dir").unwrap_or_else(|| Table::STATE_DIR.into()),
         keep: at.number("keep", Table::KEEP, 1..=1000, "tables"),
+        stale_after_s: at.number("stale_after_s", Table::STALE_AFTER_S, 0..=31 * DAY_S, "seconds"),
         guard: guard(at.table("guard")),
     };
     at.finish();

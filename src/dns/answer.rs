@@ -4,10 +4,10 @@ use super::compose::{Composer, Negative};
 use super::limit::{self, Ruling, Told};
 use super::outcome::Outcome;
 use super::signing::{Present, Signatory};
-use super::svcb;
 use super::{Answered, Context, Dropped, Scratch, Server, Transport, usual};
-use crate::fleet::{Appliance, Https, Scheme, Service, ServiceId};
-use crate::prefix::{Client, Family};
+use super::{explain, svcb};
+use crate::fleet::{Appliance, Binding, Scheme, Service, ServiceId};
+use crate::prefix::{Client, Family, Prefix};
 use crate::snapshot::{Named, Snapshot};
 use crate::steer::{self, Choice, Key, Question, Ranking, Verdict, Want};
 use crate::wire::{
@@ -22,6 +22,9 @@ const STEERED_NEGATIVE_TTL_S_MAX: u32 = 5;
 
 /// TTL of an appliance's own addresses, seconds: they change with a table.
 const APPLIANCE_TTL_S: u32 = 60;
+
+/// The port of https.
+const HTTPS_PORT: u16 = 443;
 
 /// Static aliases followed for one query, at most.
 const CHAIN_MAX: usize = 8;
@@ -85,11 +88,11 @@ pub(super) fn answer_any(
     }
     let is_transfer = matches!(query.qtype(), Rtype::AXFR | Rtype::IXFR);
     if query.qclass() != CLASS_IN || is_transfer {
-        return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
+        return composer.refused(Ede::PROHIBITED);
     }
     if query.qtype() == Rtype::NXNAME {
         // RFC 9824 section 3.5.
-        let ede = Ede { code: Ede::INVALID_QUERY_TYPE, text: "" };
+        let ede = Ede::of(Ede::INVALID_QUERY_TYPE);
         return composer.error(Outcome::FormErr, Rcode::FormErr, Some(ede), 0);
     }
     if world.is_ready()
@@ -100,7 +103,7 @@ pub(super) fn answer_any(
         return asked.service(world, id, node, ranking, decided, alias, composer.in_zone(zone));
     }
     let Some(zone) = world.zones().find(query.qname()) else {
-        return composer.error(Outcome::Refused, Rcode::Refused, None, 0);
+        return composer.refused(Ede::NOT_AUTHORITATIVE);
     };
     let (asked, composer) = (Asked { query: &query, zone, peer }, composer.in_zone(zone));
     if world.is_ready() {
@@ -132,6 +135,7 @@ fn composer<'a, 'b>(
         signatory,
         keyring: None,
         is_invented: false,
+        note: None,
     }
 }
 
@@ -233,7 +237,7 @@ fn chaos(server: &Server, composer: Composer<'_, '_>) -> Answered {
     };
     match composer.query.qtype() {
         Rtype::TXT | Rtype::ANY if !told.is_empty() => composer.chaos(told.as_bytes()),
-        _ => composer.error(Outcome::Refused, Rcode::Refused, None, 0),
+        _ => composer.refused(Ede::PROHIBITED),
     }
 }
 
@@ -247,6 +251,15 @@ fn family_of(qtype: Rtype) -> Option<Family> {
     match qtype {
         Rtype::A => Some(Family::V4),
         Rtype::AAAA => Some(Family::V6),
+        _ => None,
+    }
+}
+
+/// The record of `qtype` that a service makes of itself.
+fn binding_of(service: &Service, qtype: Rtype) -> Option<&Binding> {
+    match qtype {
+        Rtype::HTTPS => service.https.as_ref(),
+        Rtype::SVCB => service.svcb.as_ref(),
         _ => None,
     }
 }
@@ -276,6 +289,11 @@ impl<'a> Asked<'a> {
             }
             // A service in a zone was answered by its home.
             Some(Named::Service(_)) | None => {}
+        }
+        if let Some(peers) = composer.server.explains(self.zone.apex().as_wire())
+            && let Some(service) = explain::service_of(world, qname)
+        {
+            return self.explain(world, service, peers, composer);
         }
         let exists = |name: &[u8]| world.names().is_inner(name) || world.names().exact(name).is_some();
         let found = self.zone.find(qname, exists);
@@ -345,17 +363,20 @@ impl<'a> Asked<'a> {
         alias: &mut NameBuf,
         composer: Composer<'_, '_>,
     ) -> Answered {
-        let service = world.fleet().service(id);
-        let present = Present::service(node, service.https.is_some());
-        let Some(family) = family_of(self.query.qtype()) else {
-            return match &service.https {
-                // What is written in the zone is served rather than what is made.
-                Some(https) if self.query.qtype() == Rtype::HTTPS && !present.has(Rtype::HTTPS) => {
-                    self.https(world, id, https, present, ranking, decided, alias, composer)
+        let (service, qtype) = (world.fleet().service(id), self.query.qtype());
+        let present = Present::service(node, service);
+        let stale = world.is_stale().then_some(Ede::of(Ede::STALE_ANSWER));
+        let Some(family) = family_of(qtype) else {
+            // What is written in the zone is served rather than what is made.
+            return match binding_of(service, qtype).filter(|_| !present.has(qtype)) {
+                Some(binding) => {
+                    let composer = composer.noting(stale);
+                    self.binding(world, id, binding, present, ranking, decided, alias, composer)
                 }
-                _ => self.beside_own(world, present, composer),
+                None => self.beside_own(world, present, composer),
             };
         };
+        let composer = composer.noting(stale);
         let Decided { choice, scope_len, is_by_subnet } = self.decide(world, id, family, ranking);
         *decided = Some((id, choice));
         let Verdict::Serve { .. } = choice.verdict else {
@@ -367,7 +388,7 @@ impl<'a> Asked<'a> {
         }
         let addresses =
             ranking.appliances().iter().filter_map(|id| world.fleet().address(*id, family).map(Rdata::of));
-        composer.records(Outcome::Steered, self.query.qtype(), service.ttl_s, scope_len, addresses)
+        composer.records(Outcome::Steered, qtype, service.ttl_s, scope_len, addresses)
     }
 
     /// Answers for a service where nobody serves the client.
@@ -390,20 +411,22 @@ impl<'a> Asked<'a> {
             }
         };
         let ttl_s = service.ttl_s.min(STEERED_NEGATIVE_TTL_S_MAX);
+        let is_denied = choice.verdict == Verdict::Denied;
+        let composer = composer.noting(is_denied.then_some(Ede::of(Ede::PROHIBITED)));
         match other {
             Some(host) if alias.set_host(host) => composer.alias(service.ttl_s, scope_len, alias.as_wire()),
             _ => composer.negative(Negative { zone: self.zone, ttl_s, present, scope_len }),
         }
     }
 
-    /// Answers with a service's HTTPS record (RFC 9460): this name itself, and hints at the addresses
+    /// Answers with a service's HTTPS or SVCB record (RFC 9460): this name itself, and hints at the addresses
     /// that the same client is answered with (section 7.3), so that it holds as far as both of them.
     #[allow(clippy::too_many_arguments, reason = "a worker's buffers, each borrowed for itself")]
-    fn https(
+    fn binding(
         &self,
         world: &Snapshot,
         id: ServiceId,
-        https: &Https,
+        binding: &Binding,
         present: Present<'_>,
         ranking: &mut Ranking,
         decided: &mut Option<(ServiceId, Choice)>,
@@ -431,11 +454,15 @@ impl<'a> Asked<'a> {
             *decided = Some((id, choice));
             return self.unserved(service, &choice, scope_len, present, alias, composer);
         }
-        let port = service.port.filter(|_| service.scheme == Some(Scheme::Https)).filter(|port| *port != 443);
-        let hints = if https.hints { hints } else { Default::default() };
-        let rdata = svcb::rdata(&https.alpn, port, &hints);
+        let qtype = self.query.qtype();
+        // Type HTTPS speaks of https, at its own port; what else SVCB may speak of has no port of its own.
+        let is_said = |port: &u16| {
+            qtype == Rtype::SVCB || (service.scheme == Some(Scheme::Https) && *port != HTTPS_PORT)
+        };
+        let hints = if binding.hints { hints } else { Default::default() };
+        let rdata = svcb::rdata(&binding.alpn, service.port.filter(is_said), &hints);
         let rdatas = [Rdata::Bytes(&rdata)];
-        composer.records(Outcome::Steered, Rtype::HTTPS, service.ttl_s, scope_len, rdatas)
+        composer.records(Outcome::Steered, qtype, service.ttl_s, scope_len, rdatas)
     }
 
     /// Decides for the query's client: its subnet's lowest address, or the peer (ruling 10).
@@ -462,6 +489,28 @@ impl<'a> Asked<'a> {
             return Decided { choice: ask(self.peer, no_ecs), scope_len, is_by_subnet: false };
         }
         Decided { choice, scope_len, is_by_subnet: true }
+    }
+
+    /// Tells whoever may know how the query's client is decided for, one record for each family.
+    fn explain(
+        &self,
+        world: &Snapshot,
+        service: &[u8],
+        peers: &[Prefix],
+        composer: Composer<'_, '_>,
+    ) -> Answered {
+        if !peers.iter().any(|prefix| prefix.contains(self.peer)) {
+            return composer.refused(Ede::PROHIBITED);
+        }
+        if self.query.qtype() != Rtype::TXT {
+            return composer.negative(Negative::no_data(self.zone, Present::EMPTY));
+        }
+        let subnet = self.query.ecs().filter(|ecs| ecs.source_len() > 0);
+        let client = subnet.map_or(self.peer, |ecs| ecs.address());
+        let told = [Family::V4, Family::V6].map(|family| explain::rdata(world, service, client, family));
+        let scope_len = subnet.map_or(0, |ecs| ecs.source_len());
+        let rdatas = told.iter().map(|rdata| Rdata::Bytes(rdata));
+        composer.records(Outcome::Static, Rtype::TXT, 0, scope_len, rdatas)
     }
 
     /// Answers an appliance's host name; `node` is what is static there.
@@ -543,7 +592,7 @@ impl<'a> Asked<'a> {
     /// begins: a service's answer has a scope of its own, so the resolver asks for it by name.
     fn chain(&self, world: Option<&Snapshot>, first: &Rrset, composer: Composer<'_, '_>) -> Answered {
         let qtype = self.query.qtype();
-        let Some(mut draft) = composer.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = composer.start(0) else { return Answered::dropped(Dropped::NoRoom) };
         let negative_ttl_s = self.zone.negative_ttl_s();
         let mut owner = Owner::Qname;
         let mut cname = first;

@@ -35,6 +35,8 @@ pub(super) struct Composer<'a, 'b> {
     pub(super) keyring: Option<&'a Keyring>,
     /// Whether anyone can invent the name that is asked for.
     pub(super) is_invented: bool,
+    /// What is said of the reply in an extended error, whatever it is.
+    pub(super) note: Option<Ede<'a>>,
 }
 
 /// A reply without data.
@@ -222,14 +224,20 @@ impl<'a, 'b> Composer<'a, 'b> {
         Self { is_invented: true, ..self }
     }
 
+    /// The same with `note`, where there is one.
+    pub(super) fn noting(self, note: Option<Ede<'a>>) -> Self {
+        Self { note: note.or(self.note), ..self }
+    }
+
     /// Whether the reply is signed.
     pub(super) fn signs(&self) -> bool {
         self.keyring.is_some() && self.query.edns().is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// Begins a reply with the query's OPT answered: its subnet with `scope_len`, and `ede`.
-    pub(super) fn start(self, scope_len: u8, ede: Option<Ede<'a>>) -> Option<Draft<'a, 'b>> {
+    /// Begins a reply with the query's OPT answered: its subnet with `scope_len`, and the note.
+    pub(super) fn start(self, scope_len: u8) -> Option<Draft<'a, 'b>> {
         let (query, transport, cookie, is_signed) = (self.query, self.transport, self.cookie, self.signs());
+        let ede = self.note;
         let ecs = query.ecs().map(|ecs| EcsReply::to(ecs, scope_len.min(ecs.family().bits())));
         let wants_nsid = query.edns().is_some_and(|edns| edns.nsid.is_some());
         let nsid = Some(self.server.identity.as_bytes()).filter(|id| wants_nsid && !id.is_empty());
@@ -259,13 +267,20 @@ impl<'a, 'b> Composer<'a, 'b> {
         ede: Option<Ede<'a>>,
         scope_len: u8,
     ) -> Answered {
-        let Some(draft) = self.start(scope_len, ede) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(draft) = self.noting(ede).start(scope_len) else {
+            return Answered::dropped(Dropped::NoRoom);
+        };
         draft.finish(outcome, rcode, false)
+    }
+
+    /// A refusal, and why.
+    pub(super) fn refused(self, code: u16) -> Answered {
+        self.error(Outcome::Refused, Rcode::Refused, Some(Ede::of(code)), 0)
     }
 
     /// A reply that says no more than that there is one: TC is set.
     pub(super) fn truncated(self) -> Answered {
-        let Some(mut draft) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(0) else { return Answered::dropped(Dropped::NoRoom) };
         draft.reply.truncate();
         Answered { outcome: Outcome::Slipped, len: draft.reply.finish(Rcode::NoError, true) }
     }
@@ -279,7 +294,7 @@ impl<'a, 'b> Composer<'a, 'b> {
         scope_len: u8,
         rdatas: impl IntoIterator<Item = Rdata<'r>, IntoIter: Clone>,
     ) -> Answered {
-        let Some(mut draft) = self.start(scope_len, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(scope_len) else { return Answered::dropped(Dropped::NoRoom) };
         draft.rrset(Section::Answer, Owner::Qname, rtype, ttl_s, rdatas);
         draft.finish(outcome, Rcode::NoError, true)
     }
@@ -294,7 +309,7 @@ impl<'a, 'b> Composer<'a, 'b> {
     pub(super) fn negative(self, negative: Negative<'_>) -> Answered {
         let Negative { zone, ttl_s, present, scope_len } = negative;
         let (qtype, is_signed) = (self.query.qtype(), self.signs());
-        let Some(mut draft) = self.start(scope_len, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(scope_len) else { return Answered::dropped(Dropped::NoRoom) };
         if is_signed && matches!(qtype, Rtype::NSEC | Rtype::RRSIG) {
             draft.nsec(Section::Answer, Owner::Qname, present, ttl_s.min(zone.negative_ttl_s()));
             return draft.finish(Outcome::Static, Rcode::NoError, true);
@@ -330,7 +345,7 @@ impl<'a, 'b> Composer<'a, 'b> {
 
     /// One text about the server, of class CH and TTL 0 (RFC 4892).
     pub(super) fn chaos(self, text: &[u8]) -> Answered {
-        let Some(mut draft) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(0) else { return Answered::dropped(Dropped::NoRoom) };
         draft.reply.set_class(CLASS_CH);
         draft.unsigned(Section::Answer, Owner::Qname, Rtype::TXT, 0, [Rdata::Text(text)]);
         draft.finish(Outcome::Static, Rcode::NoError, true)
@@ -338,7 +353,7 @@ impl<'a, 'b> Composer<'a, 'b> {
 
     /// A static record set; addresses of name servers are added where there is room.
     pub(super) fn rrset(self, zone: &Zone, rrset: &Rrset) -> Answered {
-        let Some(mut draft) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(0) else { return Answered::dropped(Dropped::NoRoom) };
         let rdatas = rrset.rdatas.iter().map(|rdata| rdata.as_rdata());
         draft.rrset(Section::Answer, Owner::Qname, rrset.rtype, rrset.ttl_s, rdatas);
         if rrset.rtype == Rtype::NS {
@@ -352,7 +367,7 @@ impl<'a, 'b> Composer<'a, 'b> {
     /// (RFC 9471 section 3.1); other addresses of the zone are added where there is room.
     pub(super) fn referral(self, zone: &Zone, cut: &Name, node: &Node, ns: &Rrset) -> Answered {
         let is_signed = self.signs();
-        let Some(mut draft) = self.start(0, None) else { return Answered::dropped(Dropped::NoRoom) };
+        let Some(mut draft) = self.start(0) else { return Answered::dropped(Dropped::NoRoom) };
         let owner = Owner::Name(cut.as_wire());
         let rdatas = ns.rdatas.iter().map(|rdata| rdata.as_rdata());
         draft.unsigned(Section::Authority, owner, Rtype::NS, ns.ttl_s, rdatas);

@@ -13,7 +13,8 @@
 //! | `compose` | each kind of reply |
 //! | `cookie` | whether a peer is who it says |
 //! | `limit` | how much a network may make the server send |
-//! | `svcb` | the data of an HTTPS record |
+//! | `svcb` | the data of an HTTPS or SVCB record |
+//! | `explain` | a decision in words, as TXT |
 //! | `signing` | what a signed reply has beside an unsigned one |
 //! | `outcome` | the closed list of what can happen |
 //! | `server` | what the server says of itself, whatever the table |
@@ -21,6 +22,7 @@
 mod answer;
 mod compose;
 mod cookie;
+mod explain;
 mod foresight;
 mod limit;
 mod outcome;
@@ -34,7 +36,7 @@ pub use cookie::{Cookies, Secret};
 pub use foresight::foresee;
 pub use limit::Limits;
 pub use outcome::{Dropped, Outcome};
-pub use server::Server;
+pub use server::{Audience, Server};
 
 use crate::dnssec;
 use crate::fleet::ServiceId;
@@ -135,5 +137,7 @@ impl Answered {
 mod tests;
 #[cfg(test)]
 mod tests_abuse;
+#[cfg(test)]
+mod tests_notes;
 #[cfg(test)]
 mod tests_rfc;

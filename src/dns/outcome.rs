@@ -31,7 +31,7 @@ pub enum Outcome {
     Steered,
     /// A service answered with an alias: its fallback, or that of denied clients.
     Aliased,
-    /// Static data, or an appliance's own addresses.
+    /// Static data, an appliance's own addresses, or what the server tells of itself.
     Static,
     /// The answer did not fit; TC is set.
     Truncated,
@@ -41,7 +41,7 @@ pub enum Outcome {
     NxDomain,
     /// A delegation.
     Referral,
-    /// Outside every zone, another class, or a transfer.
+    /// Outside every zone, another class, a transfer, or not for this peer.
     Refused,
     /// Malformed.
     FormErr,

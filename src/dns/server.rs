@@ -4,6 +4,7 @@
 use super::cookie::Cookies;
 use super::limit::Limits;
 use crate::dnssec::Keyrings;
+use crate::prefix::Prefix;
 
 /// A server's identity and its rules, the same for every zone.
 #[derive(Debug, Clone, Default)]
@@ -19,4 +20,22 @@ pub struct Server {
     pub limits: Limits,
     /// Keys of the zones that are signed.
     pub keyrings: Keyrings,
+    /// Who is told how decisions are made; a zone that is not here has no names for that.
+    pub explains: Vec<Audience>,
+}
+
+/// Who is told more about a zone than others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience {
+    /// The zone's name in wire form.
+    pub apex: Box<[u8]>,
+    /// Networks of those who are told.
+    pub peers: Box<[Prefix]>,
+}
+
+impl Server {
+    /// Who is told how decisions about names of the zone at `apex` are made; `None`: there is no such name.
+    pub(super) fn explains(&self, apex: &[u8]) -> Option<&[Prefix]> {
+        self.explains.iter().find(|zone| *zone.apex == *apex).map(|zone| &*zone.peers)
+    }
 }

@@ -2,6 +2,7 @@
 //! there. Layer 7; how it is signed is `dnssec`'s business.
 
 use crate::dnssec::{Keyring, Keyrings, Payment, Phase, Signer, Spent, Subject, Types, nsec};
+use crate::fleet::Service;
 use crate::wire::{Owner, Rdata, Reply, Rtype, Section};
 use crate::zone::Node;
 
@@ -37,17 +38,17 @@ pub(super) struct Present<'z> {
     node: &'z Node,
     /// Whether it has addresses of IPv4 and IPv6 from the table.
     addresses: [bool; 2],
-    /// Whether it has an HTTPS record from the table.
-    https: bool,
+    /// Whether it has records of types SVCB and HTTPS from the table.
+    bindings: [bool; 2],
 }
 
 impl<'z> Present<'z> {
     /// The name does not exist.
     pub(super) const ABSENT: Self =
-        Self { kind: Kind::Absent, node: &NOTHING, addresses: [false; 2], https: false };
+        Self { kind: Kind::Absent, node: &NOTHING, addresses: [false; 2], bindings: [false; 2] };
     /// The name exists, with nothing.
     pub(super) const EMPTY: Self =
-        Self { kind: Kind::Static, node: &NOTHING, addresses: [false; 2], https: false };
+        Self { kind: Kind::Static, node: &NOTHING, addresses: [false; 2], bindings: [false; 2] };
 
     /// What is static.
     pub(super) fn of(node: &'z Node) -> Self {
@@ -61,12 +62,13 @@ impl<'z> Present<'z> {
 
     /// A name of the table with addresses of these families (IPv4, IPv6), and what is static beside.
     pub(super) fn named(node: Option<&'z Node>, addresses: [bool; 2]) -> Self {
-        Self { kind: Kind::Named, node: node.unwrap_or(&NOTHING), addresses, https: false }
+        Self { kind: Kind::Named, node: node.unwrap_or(&NOTHING), addresses, bindings: [false; 2] }
     }
 
     /// A service, which may have addresses of both families.
-    pub(super) fn service(node: Option<&'z Node>, https: bool) -> Self {
-        Self { https, ..Self::named(node, [true; 2]) }
+    pub(super) fn service(node: Option<&'z Node>, service: &Service) -> Self {
+        let bindings = [&service.svcb, &service.https].map(Option::is_some);
+        Self { bindings, ..Self::named(node, [true; 2]) }
     }
 
     /// Whether there is something static of this type.
@@ -95,10 +97,15 @@ impl<'z> Present<'z> {
         };
         let rtypes = self.node.rrsets().iter().map(|rrset| rrset.rtype);
         rtypes.filter(|rtype| is_served(*rtype)).for_each(|rtype| types.add(rtype));
-        let [v4, v6] = self.addresses;
+        let ([v4, v6], [svcb, https]) = (self.addresses, self.bindings);
         let absent = !self.is_there();
-        let of_table =
-            [(v4, Rtype::A), (v6, Rtype::AAAA), (self.https, Rtype::HTTPS), (absent, Rtype::NXNAME)];
+        let of_table = [
+            (v4, Rtype::A),
+            (v6, Rtype::AAAA),
+            (svcb, Rtype::SVCB),
+            (https, Rtype::HTTPS),
+            (absent, Rtype::NXNAME),
+        ];
         for (has, rtype) in of_table {
             if has {
                 types.add(rtype);

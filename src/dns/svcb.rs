@@ -1,4 +1,4 @@
-//! The data of an HTTPS record (RFC 9460 section 2.2): ServiceMode for the name itself. Layer 7.
+//! The data of an HTTPS or SVCB record (RFC 9460 section 2.2): ServiceMode for the name itself. Layer 7.
 
 use std::net::IpAddr;
 

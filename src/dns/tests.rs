@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One embedded cluster `near` with a route, one cluster `far` that serves anyone.
-const TABLE: &str = r#"{"table":{"format":1,"epoch":1,"source":"test"}}
+pub(super) const TABLE: &str = r#"{"table":{"format":1,"epoch":1,"source":"test"}}
 {"site":{"code":"s","lat":52.0,"lon":4.0,"name":"S"}}
 {"cluster":{"name":"near","site":"s","class":"embedded","serves":"routed","tags":["n"]}}
 {"cluster":{"name":"far","site":"s","class":"transit","serves":"any"}}
@@ -87,7 +87,7 @@ impl Stage {
     }
 
     /// The same of another table.
-    fn of(table: &str, down: &[&str], settings_of_decision: Settings) -> Self {
+    pub(super) fn of(table: &str, down: &[&str], settings_of_decision: Settings) -> Self {
         let table = Arc::new(table::read_full(table.as_bytes()).expect("a table").table);
         let place = Location { country: Country::new("NL"), ..Location::UNKNOWN };
         let geography = Geography::from_networks([("6.6.0.0/16".parse().expect("a prefix"), place)]);
@@ -352,7 +352,7 @@ fn ruling26_negatives_by_steering_are_short_and_scoped() {
 fn ruling16_denied_is_nodata_or_an_alias() {
     let mut stage = Stage::new(&[]);
     let denied = stage.ask("nl.cdn.example", Rtype::A, Some("6.6.1.0/24"));
-    assert_eq!(denied, "nodata NOERROR aa /16 ?  5 SOA min30");
+    assert_eq!(denied, "nodata NOERROR aa /16 ede18 ?  5 SOA min30");
     let alias = stage.ask("nl2.cdn.example", Rtype::A, Some("6.6.1.0/24"));
     assert!(alias.ends_with("| nl2 60 CNAME no.other.example"), "{alias}");
     let allowed = stage.ask("nl.cdn.example", Rtype::A, Some("9.9.9.0/24"));
@@ -486,7 +486,7 @@ fn the_apex_answers_soa_and_ns() {
 fn refused_is_what_is_not_ours() {
     let mut stage = Stage::new(&[]);
     for name in ["outside.example", "example", ".", "xcdn.example"] {
-        stage.check(name, Rtype::A, Some("5.5.1.0/24"), "refused REFUSED /0");
+        stage.check(name, Rtype::A, Some("5.5.1.0/24"), "refused REFUSED /0 ede20");
     }
     stage.check("cdn.example", Rtype::AXFR, None, "refused REFUSED");
     stage.check("cdn.example", Rtype::IXFR, None, "refused REFUSED");

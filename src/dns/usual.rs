@@ -24,7 +24,8 @@ pub(super) fn answer(
 ) -> Option<Answered> {
     let Context { world, server, now } = *context;
     let turn = scratch.foresight.begin();
-    let query = UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready())?;
+    let query =
+        UsualQuery::parse(packet, &mut scratch.qname).filter(|_| world.is_ready() && !world.is_stale())?;
     let Some(Named::Service(id)) = world.names().exact(scratch.qname.as_wire()) else { return None };
     let zone = world.home_zone(id)?;
     let apex = zone.apex().as_wire();

@@ -71,6 +71,8 @@ pub struct Rules {
     pub health: health::Settings,
     /// Guard rails.
     pub limits: Limits,
+    /// Seconds after which a table that nobody pushed or confirmed is stale; 0: never.
+    pub stale_after_s: u32,
     /// Threads that count answers; fixed when the publisher is opened.
     pub workers: usize,
 }
@@ -108,6 +110,10 @@ struct Head {
     /// Former generations that a worker may still hold.
     retired: Vec<Arc<Snapshot>>,
     accepted_at: UnixMs,
+    /// When the table was accepted or pushed again; `None` before the first.
+    confirmed_at: Option<UnixMs>,
+    /// As in [`Rules`].
+    stale_after_s: u32,
     /// Health changed since it was last written down.
     is_health_dirty: bool,
 }
@@ -163,6 +169,8 @@ impl Publisher {
             health,
             retired: Vec::new(),
             accepted_at: UnixMs(recovered.written_at_ms),
+            confirmed_at: is_ready.then_some(UnixMs(recovered.written_at_ms)),
+            stale_after_s: rules.stale_after_s,
             is_health_dirty: false,
         };
         let highest_epoch = recovered.highest_epoch;
@@ -211,6 +219,7 @@ impl Publisher {
             if read.table.digest() != world.table().digest() {
                 return Err(not_newer(&writer, &world));
             }
+            self.confirm(options, now);
             return Ok(unchanged(&world, remarks, options));
         }
         let table = Arc::new(read.table);
@@ -244,6 +253,7 @@ impl Publisher {
         };
         let digest = sha256(lines);
         if writer.last_delta == Some((base, header.epoch, digest)) && world.epoch() == Some(header.epoch) {
+            self.confirm(options, now);
             return Ok(unchanged(&world, Remarks::default(), options));
         }
         if world.epoch() != Some(base) {
@@ -333,6 +343,7 @@ impl Publisher {
         }
         let mut head = self.head();
         head.health.set_settings(rules.health);
+        head.stale_after_s = rules.stale_after_s;
         writer.rules = rules;
         self.swap(&mut head, world.is_ready(), compiled, zones, now);
         Ok(())
@@ -416,8 +427,8 @@ impl Publisher {
         let world = self.load_full();
         head.is_health_dirty |= head.health.tick(now);
         let overlay = head.health.overlay(world.fleet(), now);
-        if overlay != **world.overlay() {
-            self.swap_overlay(&mut head, &world, overlay);
+        if overlay != **world.overlay() || head.is_stale(now) != world.is_stale() {
+            self.swap_overlay(&mut head, &world, overlay, now);
         }
         let unread = |old: &Arc<Snapshot>| Arc::strong_count(old) > 1;
         let (kept, freed): (Vec<_>, Vec<_>) = std::mem::take(&mut head.retired).into_iter().partition(unread);
@@ -552,7 +563,7 @@ impl Publisher {
         writer.last_delta = None;
         let mut head = self.head();
         head.health.retain(table.fleet());
-        head.accepted_at = now;
+        (head.accepted_at, head.confirmed_at) = (now, Some(now));
         // Zones may have changed since the push began.
         let zones = Arc::clone(self.load().zones());
         report.generation = self.swap(&mut head, true, compiled, zones, now);
@@ -578,7 +589,8 @@ impl Publisher {
             } else {
                 self.answers.open(compiled.table().fleet())
             };
-            Snapshot::new(head.generation, compiled, overlay, zones).counting(answers)
+            let snapshot = Snapshot::new(head.generation, compiled, overlay, zones).counting(answers);
+            snapshot.aged(head.is_stale(now))
         } else {
             Snapshot::not_ready(compiled, overlay, zones)
         };
@@ -590,16 +602,38 @@ impl Publisher {
     fn swap_health(&self, head: &mut Head, world: &Arc<Snapshot>, now: UnixMs) {
         head.is_health_dirty = true;
         let overlay = head.health.overlay(world.fleet(), now);
-        self.swap_overlay(head, world, overlay);
+        if overlay != **world.overlay() {
+            self.swap_overlay(head, world, overlay, now);
+        }
     }
 
-    fn swap_overlay(&self, head: &mut Head, world: &Arc<Snapshot>, overlay: health::Overlay) {
-        if overlay == **world.overlay() {
+    /// Makes the served table under `overlay`, as old as it is, the current generation.
+    fn swap_overlay(&self, head: &mut Head, world: &Arc<Snapshot>, overlay: health::Overlay, now: UnixMs) {
+        head.generation += 1;
+        let next = world.with_overlay(head.generation, Arc::new(overlay)).aged(head.is_stale(now));
+        head.retired.push(self.current.swap(Arc::new(next)));
+    }
+
+    /// Notes that the served table came again; a dry run says nothing.
+    fn confirm(&self, options: PushOptions, now: UnixMs) {
+        if options.dry_run {
             return;
         }
-        head.generation += 1;
-        let next = world.with_overlay(head.generation, Arc::new(overlay));
-        head.retired.push(self.current.swap(Arc::new(next)));
+        let mut head = self.head();
+        head.confirmed_at = Some(now);
+        let world = self.load_full();
+        if world.is_stale() {
+            let overlay = head.health.overlay(world.fleet(), now);
+            self.swap_overlay(&mut head, &world, overlay, now);
+        }
+    }
+}
+
+impl Head {
+    /// Whether the table is older at `now` than it should be.
+    fn is_stale(&self, now: UnixMs) -> bool {
+        let age_s = self.confirmed_at.map(|at| now.since(at) / 1000);
+        self.stale_after_s > 0 && age_s.is_some_and(|age_s| age_s >= u64::from(self.stale_after_s))
     }
 }
 

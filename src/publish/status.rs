@@ -18,6 +18,8 @@ pub struct Status {
     pub source: String,
     /// Seconds since it was accepted.
     pub table_age_s: Option<u64>,
+    /// Nobody has pushed or confirmed it for longer than `[table] stale_after_s`.
+    pub table_stale: bool,
     /// What is in it.
     pub counts: TableCounts,
     /// Digest of the geography in use; empty without one.
@@ -94,6 +96,7 @@ impl Publisher {
             epoch: world.epoch().map(|epoch| epoch.get()),
             source: world.table().source().to_owned(),
             table_age_s: world.is_ready().then(|| now.since(accepted_at) / 1000),
+            table_stale: world.is_stale(),
             counts: TableCounts::of(world.table()),
             geography: world.geography().digest.clone(),
             lookup_bytes: world.heap_bytes(),

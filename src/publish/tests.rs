@@ -369,3 +369,31 @@ fn deltas_are_folded_and_none_is_lost_at_any_step() {
     assert_eq!(files(dir.path(), "tmp"), 0);
     assert_eq!(epoch(&publisher), Some(10));
 }
+
+#[test]
+fn a_table_that_nobody_confirms_goes_stale() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (publisher, _) = open(dir.path());
+    let rules = Rules { stale_after_s: 60, ..Rules::default() };
+    let reload = |now| publisher.reconfigure(rules.clone(), Arc::default(), now);
+    let is_stale = |now| {
+        publisher.tick(UnixMs(now));
+        publisher.load().is_stale()
+    };
+    put(&publisher, &lines(1, ""), PLAIN).expect("accepted at 5 ms");
+    assert!(!is_stale(70_000), "it is never stale by default");
+    reload(UnixMs(70_000)).expect("settings");
+    assert!(publisher.load().is_stale(), "at once where it is old already");
+    let generation = publisher.load().generation();
+    assert!(is_stale(80_000));
+    assert_eq!(publisher.load().generation(), generation, "one change, one generation");
+    let again = |now, options| publisher.put(Pushed::text(lines(1, "").as_bytes()), options, UnixMs(now));
+    again(90_000, DRY).expect("unchanged");
+    assert!(publisher.load().is_stale(), "a dry run confirms nothing");
+    again(90_000, PLAIN).expect("unchanged");
+    assert!(!publisher.load().is_stale() && !publisher.status(UnixMs(90_000)).table_stale);
+    assert!(!is_stale(149_999));
+    assert!(is_stale(150_000) && publisher.status(UnixMs(150_000)).table_stale);
+    publisher.patch(delta(1, 2, "40.0.0.0/8", "a").as_bytes(), PLAIN, UnixMs(160_000)).expect("accepted");
+    assert!(!publisher.load().is_stale() && !is_stale(160_000));
+}

@@ -6,7 +6,7 @@
 
 use crate::config::{self, Config};
 use crate::control::Auth;
-use crate::dns::{self, Cookies, Secret, Server};
+use crate::dns::{self, Audience, Cookies, Secret, Server};
 use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::health;
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::publish::Rules;
 use crate::publish::cache::Cache;
 use crate::serve::{Layout, keys, places};
-use crate::snapshot;
+use crate::snapshot::{self, wire_name};
 use crate::table::Limits;
 use crate::units::{BasisPoints, UnixMs};
 use crate::zone::{SoaSettings, ZoneSettings, Zones};
@@ -100,6 +100,7 @@ pub fn rules(config: &Config) -> Rules {
             withdrawn_appliances_max: guard.withdrawn_appliances_max,
             moved_addresses_max: guard.moved_addresses_max,
         },
+        stale_after_s: config.table.stale_after_s,
         workers: Layout::of(config).threads(),
     }
 }
@@ -168,7 +169,14 @@ pub fn server(config: &Config) -> Result<Server, Vec<Problem>> {
         cookies: Cookies { secrets },
         limits: dns::Limits::of(dns, dns.workers.count(cores)),
         keyrings: Keyrings::default(),
+        explains: explains(dns),
     })
+}
+
+/// By zone who may ask how a decision is made.
+fn explains(dns: &config::Dns) -> Vec<Audience> {
+    let zones = dns.zones.iter().filter(|_| dns.explain_txt);
+    zones.map(|zone| Audience { apex: wire_name(&zone.name), peers: zone.explain_to.clone() }).collect()
 }
 
 /// Reads secrets of cookies, one a line; the first makes cookies.

@@ -322,6 +322,9 @@ fn expose_state(out: &mut Exposition, status: &Arc<ArcSwap<Status>>) {
     gauge("steerd_table_age_seconds", "Time since the served table was accepted.", |s| {
         s.table_age_s.unwrap_or_default() as f64
     });
+    gauge("steerd_table_stale", "1 while nobody has pushed or confirmed the table for too long.", |s| {
+        f64::from(u8::from(s.table_stale))
+    });
     gauge("steerd_lookup_bytes", "Memory of the lookup tables.", |s| s.lookup_bytes as f64);
     gauge("steerd_generations_retired", "Former generations that are still read.", |s| {
         s.retired_generations as f64

@@ -318,6 +318,8 @@ pub struct Snapshot {
     homes: Arc<[Option<Home>]>,
     answers: Arc<AnswerTally>,
     is_ready: bool,
+    /// Whether the table is older than it should be.
+    is_stale: bool,
 }
 
 /// Where a service's name is in the static data, so that no query has to look for that.
@@ -386,7 +388,8 @@ impl Snapshot {
         let services = compiled.table.fleet().services();
         let homes = services.iter().map(|service| Home::of(&service.name, &zones)).collect();
         let answers = AnswerTally::unread();
-        Self { generation, compiled, overlay, standings, zones, homes, answers, is_ready: true }
+        let (is_ready, is_stale) = (true, false);
+        Self { generation, compiled, overlay, standings, zones, homes, answers, is_ready, is_stale }
     }
 
     /// The generation before the first table: it knows nobody, and says that it is not ready.
@@ -404,6 +407,12 @@ impl Snapshot {
     #[must_use]
     pub fn counting(self, answers: Arc<AnswerTally>) -> Self {
         Self { answers, ..self }
+    }
+
+    /// The same generation, its table as old as it should be or older.
+    #[must_use]
+    pub fn aged(self, is_stale: bool) -> Self {
+        Self { is_stale, ..self }
     }
 
     /// Where its answers are counted.
@@ -457,6 +466,12 @@ impl Snapshot {
     /// Whether it has a table; before the first one nothing can be steered.
     pub fn is_ready(&self) -> bool {
         self.is_ready
+    }
+
+    /// Whether nobody has pushed or confirmed its table for longer than config allows.
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
     }
 
     /// The epoch of its table.

@@ -8,7 +8,7 @@ use super::json::{Fields, Json};
 use super::names;
 use super::pending;
 use crate::fleet::{
-    Appliance, Class, ClusterId, ContentKey, Country, Families, GeoRules, Https, Pathway, PathwayTarget,
+    Appliance, Binding, Class, ClusterId, ContentKey, Country, Families, GeoRules, Pathway, PathwayTarget,
     Resolver, Scheme, Serves, Service, Site, Status,
 };
 use crate::prefix::Prefix;
@@ -250,7 +250,8 @@ pub(super) fn service(
         let port = fields.count(out, "port", 1..=u64::from(u16::MAX)).map(|port| port as u16);
         let methods = methods(out, fields);
         let pathways = pathways(out, line, fields);
-        let https = https(out, line, fields);
+        let https = binding(out, line, fields, "https");
+        let svcb = binding(out, line, fields, "svcb");
         let health_check = health_check(out, fields);
         let service = Service {
             name: name?,
@@ -268,6 +269,7 @@ pub(super) fn service(
             methods,
             pathways,
             https,
+            svcb,
             health_check,
         };
         Some(ServiceItem { service, default_clusters })
@@ -361,10 +363,10 @@ fn geo(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> GeoRules {
 /// Most ALPN protocol ids of a service.
 const ALPN_MAX: usize = 8;
 
-/// `{"alpn":["h2"],"hints":true}`.
-fn https(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> Option<Https> {
-    let json = fields.take("https")?;
-    let mut inner = Fields::new(out, line, fields.path("https"), json)?;
+/// `{"alpn":["h2"],"hints":true}`, at `key`.
+fn binding(out: &mut Findings, line: u64, fields: &mut Fields<'_>, key: &'static str) -> Option<Binding> {
+    let json = fields.take(key)?;
+    let mut inner = Fields::new(out, line, fields.path(key), json)?;
     let read = |text: &str| {
         let is_id = (1..=255).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_graphic());
         is_id.then(|| Box::from(text))
@@ -380,7 +382,7 @@ fn https(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> Option<Https
         })
     });
     inner.finish(out);
-    Some(Https { alpn: alpn.into(), hints: hints.unwrap_or(true) })
+    Some(Binding { alpn: alpn.into(), hints: hints.unwrap_or(true) })
 }
 
 /// Upper-case HTTP methods, sorted.

@@ -713,7 +713,10 @@ pub(super) mod tests {
                 "13: service.https.ech: found unknown key `ech`, expected one of alpn, hints",
             ],
         );
-        let line = "{\"service\":{\"name\":\"a.example\",\"ttl_s\":30,\"answers_max\":2,\"https\":{\"alpn\":[\"h2\",\"h3\"],\"hints\":false}}}\n";
+        let line = concat!(
+            "{\"service\":{\"name\":\"a.example\",\"ttl_s\":30,\"answers_max\":2,\"https\":{\"alpn\":[\"h2\",\"h3\"],\"hints\":false},",
+            "\"svcb\":{\"hints\":true}}}\n",
+        );
         let read = read_full(format!("{SMALL}{line}").as_bytes()).expect("a table").table;
         assert!(canonical_of(&read).contains(line), "{}", canonical_of(&read));
     }
@@ -937,7 +940,7 @@ pub(super) mod tests {
 
     /// What an unknown `ttl` is told.
     const UNKNOWN_TTL: &str = "13: service.ttl: found unknown key `ttl`, expected one of name, ttl_s, answers_max, tags, \
-        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, https, health_check";
+        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, https, svcb, health_check";
 
     #[test]
     fn a_bad_line_does_not_make_its_referrers_bad() {

@@ -13,7 +13,8 @@ use super::pending::{LOCAL_PREF, ORIGINS};
 use super::read::FORMAT;
 use super::routes::{Origin, RouteSet, Routes, ViaId};
 use crate::fleet::{
-    Appliance, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, Resolver, Service, Site,
+    Appliance, Binding, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, Resolver,
+    Service, Site,
 };
 use crate::prefix::{Bits, Block};
 use std::fmt::Write as _;
@@ -206,11 +207,12 @@ fn write_service(out: &mut String, fleet: &Fleet, service: &Service) {
     if !service.pathways.is_empty() {
         out.push(']');
     }
-    if let Some(https) = &service.https {
-        out.push_str(",\"https\":{");
-        key_texts(out, "\"alpn\":", https.alpn.iter().map(|id| &**id));
-        let comma = if https.alpn.is_empty() { "" } else { "," };
-        let _ = write!(out, "{comma}\"hints\":{}}}", https.hints);
+    for (key, binding) in [(",\"https\":{", &service.https), (",\"svcb\":{", &service.svcb)] {
+        let Some(Binding { alpn, hints }) = binding else { continue };
+        out.push_str(key);
+        key_texts(out, "\"alpn\":", alpn.iter().map(|id| &**id));
+        let comma = if alpn.is_empty() { "" } else { "," };
+        let _ = write!(out, "{comma}\"hints\":{hints}}}");
     }
     if !service.health_check.is_empty() {
         out.push_str(",\"health_check\":");

@@ -88,6 +88,8 @@ impl Rtype {
     pub const CDS: Self = Self(59);
     /// The key that a zone wants its parent to point to (RFC 7344).
     pub const CDNSKEY: Self = Self(60);
+    /// Service binding (RFC 9460).
+    pub const SVCB: Self = Self(64);
     /// HTTPS binding (RFC 9460).
     pub const HTTPS: Self = Self(65);
     /// The mark of a name that does not exist, in an NSEC only (RFC 9824 section 2).

@@ -38,12 +38,19 @@ pub struct Ede<'a> {
 }
 
 impl Ede<'_> {
-    /// Stale answer.
+    /// One without a text.
+    pub const fn of(code: u16) -> Self {
+        Self { code, text: "" }
+    }
+
+    /// Stale answer: made from data older than it should be.
     pub const STALE_ANSWER: u16 = 3;
     /// Not ready: the server has nothing to answer from yet.
     pub const NOT_READY: u16 = 14;
-    /// Blocked by the operator's policy.
-    pub const BLOCKED: u16 = 15;
+    /// Prohibited: not for this client.
+    pub const PROHIBITED: u16 = 18;
+    /// Not authoritative for the name.
+    pub const NOT_AUTHORITATIVE: u16 = 20;
     /// The type that was asked for exists in no answer (RFC 9824 section 9).
     pub const INVALID_QUERY_TYPE: u16 = 30;
     /// No reachable authority: of those who could serve, nobody is up.

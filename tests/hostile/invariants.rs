@@ -15,14 +15,16 @@ use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version, header};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use steerd::dns::{Answered, Context, Cookies, Limits, Outcome, Scratch, Secret, Server, Transport, answer};
+use steerd::dns::{
+    Answered, Audience, Context, Cookies, Limits, Outcome, Scratch, Secret, Server, Transport, answer,
+};
 use steerd::dnssec::{Algorithm, Flags, KeyFiles, Keyring, Keyrings, NewKey, Rules, Times, UnixS};
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
 use steerd::http::{self, Caller, Head, HttpOutcome, Trust};
 use steerd::proxy::{self, Parsed};
-use steerd::snapshot::{Compiler, Settings, Snapshot};
+use steerd::snapshot::{Compiler, Settings, Snapshot, wire_name};
 use steerd::table::journal::{self, Tail};
 use steerd::table::{self, PROBLEMS_MAX, Table, artefact as binary};
 use steerd::units::UnixMs;
@@ -224,6 +226,10 @@ pub fn servers() -> &'static [Server; 2] {
             cookies: Cookies { secrets: vec![Secret([7; 16])] },
             limits: Limits::default(),
             keyrings,
+            explains: vec![Audience {
+                apex: wire_name("cdn.example"),
+                peers: ["7.0.0.0/8".parse().expect("a prefix")].into(),
+            }],
         };
         [server(Keyrings::default()), server(keyrings)]
     })

@@ -177,6 +177,11 @@ fn packets() -> Vec<Vec<u8>> {
     for name in ["version.bind", "id.server"] {
         out.push(Parts { qclass: 3, ..Parts::of(name, 16) }.wire());
     }
+    // A decision in words, and records that services make of themselves (RFC 9460).
+    for name in ["_explain.video.cdn.example", "_explain.any.live.cdn.example", "_explain.cdn.example"] {
+        out.extend([1, 16, 255].map(|qtype| Parts::of(name, qtype).opt(&[]).wire()));
+    }
+    out.extend([64, 65].map(|qtype| Parts::of("video.cdn.example", qtype).opt(&[]).wire()));
     let whole = video.opt(&option(8, &[0, 1, 24, 0, 5, 5, 5])).wire();
     out.extend([0, 1, 2, 11, 12, 13, 20, 31, 33, 40, 50].map(|len| whole[..len.min(whole.len())].to_vec()));
     out.push([&whole[..], b"\0"].concat());
