@@ -327,6 +327,9 @@ pub struct Http {
     pub cors: bool,
     /// Whether answers carry `X-Steer-Decision`.
     pub decision_header: bool,
+    /// Parameter of URLs to appliances that carries the decision's id, 1 to 32 letters, digits, `-`, `.`, `_`
+    /// and `~`.
+    pub decision_query: Option<Box<str>>,
     /// Most entries of the ranked list, 1 to 16.
     pub locations_max: u8,
     /// Threads.
@@ -334,6 +337,8 @@ pub struct Http {
 }
 
 impl Http {
+    /// Octets of a parameter's name, at most.
+    pub const DECISION_QUERY_LEN_MAX: usize = 32;
     /// As many as a player will try.
     pub const LOCATIONS_MAX: u8 = 8;
 }
@@ -347,6 +352,7 @@ impl Default for Http {
             forwarded: false,
             cors: false,
             decision_header: false,
+            decision_query: None,
             locations_max: Self::LOCATIONS_MAX,
             workers: Workers::default(),
         }

@@ -215,11 +215,25 @@ fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
         forwarded: at.flag("forwarded", false),
         cors: at.flag("cors", false),
         decision_header: at.flag("decision_header", false),
+        decision_query: decision_query(&mut at),
         locations_max: at.number("locations_max", Http::LOCATIONS_MAX, 1..=16, "locations"),
         workers: workers(&mut at),
     };
     at.finish();
     http
+}
+
+/// Reads `decision_query`: a name that stands in a URL as it is.
+fn decision_query(at: &mut RawTable<'_, '_>) -> Option<Box<str>> {
+    let text = at.text("decision_query")?;
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
+    let is_name = text.value.len() <= Http::DECISION_QUERY_LEN_MAX && text.value.bytes().all(is_plain);
+    if is_name && !text.value.eq_ignore_ascii_case("format") {
+        return Some(text.value.into());
+    }
+    let expected = "up to 32 letters, digits, \"-\", \".\", \"_\" and \"~\", but not \"format\"";
+    at.refuse(text.line, "decision_query", format!("{:?}", text.value), expected);
+    None
 }
 
 /// Reads one `[[tls]]`; `None` when a file of it is missing.

@@ -3,6 +3,7 @@
 //! Scheme, host and port come from the table (the scheme, where the table leaves it open, from a
 //! closed pair); the request gives the path and query, which [`super::target`] has checked.
 
+use super::decision_id::DecisionId;
 use crate::fleet::{Appliance, Scheme, Service};
 use crate::prefix::Family;
 use std::fmt::Write;
@@ -16,6 +17,15 @@ fn usual_port(scheme: Scheme) -> u16 {
     }
 }
 
+/// The id of a decision as a parameter of the URLs it gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark<'a> {
+    /// Its name, of letters that need no encoding.
+    pub name: &'a str,
+    /// Its value.
+    pub id: DecisionId,
+}
+
 /// Everything of a URL but its host.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Locator<'a> {
@@ -25,19 +35,23 @@ pub(super) struct Locator<'a> {
     /// Address literals of this family are taken first.
     family: Family,
     path_and_query: &'a str,
+    /// Of URLs to appliances: caches of somebody else would take each for another object.
+    mark: Option<Mark<'a>>,
 }
 
 impl<'a> Locator<'a> {
     /// For `service`, asked with `asked_scheme` by a client of `family`. `path_and_query` starts with
-    /// `/` and is visible ASCII.
+    /// `/` and is visible ASCII, and has no parameter like that of `mark`.
     pub(super) fn new(
         service: &Service,
         asked_scheme: Scheme,
         family: Family,
         path_and_query: &'a str,
+        mark: Option<Mark<'a>>,
     ) -> Self {
         let scheme = service.scheme.unwrap_or(asked_scheme);
-        Self { scheme, port: service.port.unwrap_or_else(|| usual_port(scheme)), family, path_and_query }
+        let port = service.port.unwrap_or_else(|| usual_port(scheme));
+        Self { scheme, port, family, path_and_query, mark }
     }
 
     /// Appends the URL on `appliance` to `url`: by its host name, else by its address. `false`, with
@@ -55,6 +69,14 @@ impl<'a> Locator<'a> {
             let _ = write!(url, ":{}", self.port);
         }
         url.push_str(self.path_and_query);
+        if let Some(Mark { name, id }) = self.mark {
+            let joint = match self.path_and_query.split_once('?') {
+                None => "?",
+                Some((_, "")) => "",
+                Some(_) => "&",
+            };
+            let _ = write!(url, "{joint}{name}={id}");
+        }
         true
     }
 

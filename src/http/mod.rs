@@ -13,12 +13,14 @@
 //! | `client` | whose request it is, behind trusted proxies |
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
+//! | `decision_id` | names of decisions |
 //! | `redirect` | the policy, on one screen |
 //! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
 pub mod client;
 pub mod content_key;
+pub mod decision_id;
 pub mod doh;
 mod head;
 mod location;
@@ -29,6 +31,7 @@ mod target;
 
 pub use client::{Caller, Trust};
 pub use content_key::content_key;
+pub use decision_id::{DecisionId, DecisionIds, IdKey};
 pub use head::{Asked, Fields, Head};
 pub use redirect::{Answer, Scratch, Settings, respond};
 pub use reply::{Field, Reply};

@@ -7,8 +7,9 @@
 use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
+use super::decision_id::{DecisionId, DecisionIds};
 use super::head::{Fields, Head};
-use super::location::Locator;
+use super::location::{Locator, Mark};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub cors: bool,
     /// Whether answers say how the decision was made.
     pub decision_header: bool,
+    /// The parameter of URLs to appliances that says which decision gave them.
+    pub decision_query: Option<Box<str>>,
     /// Most entries of the ranked list, at least 1.
     pub locations_max: usize,
 }
@@ -45,6 +48,7 @@ impl From<&config::Http> for Settings {
             trust: Trust { proxies: http.trusted_proxies.clone(), forwarded: http.forwarded },
             cors: http.cors,
             decision_header: http.decision_header,
+            decision_query: http.decision_query.clone(),
             locations_max: usize::from(http.locations_max),
         }
     }
@@ -55,9 +59,26 @@ impl From<&config::Http> for Settings {
 pub struct Scratch {
     ranking: Ranking,
     reply: Reply,
+    ids: DecisionIds,
 }
 
 impl Scratch {
+    /// Those of a thread whose decisions are named by `ids`.
+    pub fn new(ids: DecisionIds) -> Self {
+        Self { ids, ..Self::default() }
+    }
+
+    /// Forgets everything but which ids were given.
+    pub fn forget(&mut self) {
+        let Self { ranking, reply, ids: _ } = self;
+        (*ranking, *reply) = Default::default();
+    }
+
+    /// The id of the next decision.
+    pub fn next_id(&mut self) -> DecisionId {
+        self.ids.next_id()
+    }
+
     /// The reply of the last [`respond`].
     pub fn reply(&self) -> &Reply {
         &self.reply
@@ -73,6 +94,8 @@ pub struct Answer {
     pub service: Option<ServiceId>,
     /// What was decided, where it came to a decision.
     pub choice: Option<Choice>,
+    /// The id that the reply says the decision has, where it does.
+    pub id: Option<DecisionId>,
 }
 
 /// The ranked list, as it is sent.
@@ -81,6 +104,7 @@ struct Ranked<'a> {
     locations: &'a [String],
     ttl_s: u32,
     generation: u64,
+    decision: Option<DecisionId>,
 }
 
 /// Answers one request from one generation; the reply is in `scratch`.
@@ -92,7 +116,7 @@ pub fn respond(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, hea
 
 /// The reply without what all replies have.
 fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Answer {
-    let nothing = |outcome| Answer { outcome, service: None, choice: None };
+    let nothing = |outcome| Answer { outcome, service: None, choice: None, id: None };
     let reply = &mut scratch.reply;
     let Ok(host) = target::host(head) else {
         plain(reply, StatusCode::BAD_REQUEST, "one Host is needed");
@@ -107,21 +131,20 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         return nothing(HttpOutcome::UnknownHost);
     };
     let service = world.fleet().service(id);
-    let (outcome, choice) = if head.method == "OPTIONS" {
+    let undecided = |outcome| Answer { outcome, service: Some(id), choice: None, id: None };
+    if head.method == "OPTIONS" {
         options(reply, service, settings);
-        (HttpOutcome::Options, None)
+        undecided(HttpOutcome::Options)
     } else if !takes(service, head.method) {
         plain(reply, StatusCode::METHOD_NOT_ALLOWED, "not a method of this service");
         reply.set(Field::Allow, &methods_of(service));
-        (HttpOutcome::MethodNotAllowed, None)
-    } else if let Some(target) = Target::of(&head.asked) {
-        let (outcome, choice) = serve(world, settings, scratch, head, id, &target);
-        (outcome, Some(choice))
+        undecided(HttpOutcome::MethodNotAllowed)
+    } else if let Some(target) = Target::of(&head.asked, settings.decision_query.as_deref()) {
+        serve(world, settings, scratch, head, id, &target)
     } else {
         plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
-        (HttpOutcome::BadRequest, None)
-    };
-    Answer { outcome, service: Some(id), choice }
+        undecided(HttpOutcome::BadRequest)
+    }
 }
 
 /// Steers a request of which host, method and target are in order.
@@ -132,31 +155,35 @@ fn serve(
     head: &Head<'_>,
     id: ServiceId,
     target: &Target<'_>,
-) -> (HttpOutcome, Choice) {
-    let Scratch { ranking, reply } = scratch;
-    let service = world.fleet().service(id);
+) -> Answer {
+    let Scratch { ranking, reply, ids } = scratch;
+    let (service_id, service) = (id, world.fleet().service(id));
     let caller = Caller::of(head.peer, head.fields, &settings.trust);
     let client = Client::of(caller.addr);
     let key = content_key(&service.content_key, &target.path_and_query);
     let scheme = caller.scheme.unwrap_or(head.scheme);
-    let locator = Locator::new(service, scheme, client.family(), &target.path_and_query);
     let keeps_method = !matches!(head.method, "GET" | "HEAD");
     let is_list = !keeps_method && (target.asks_json || accepts_json(head.fields));
-    let ask = |want| Question { service: id, client, want, key: Key::Content(&key) };
+    let mark = settings.decision_query.as_deref();
+    let id = (is_list || settings.decision_header || mark.is_some()).then(|| ids.next_id());
+    let mark = mark.zip(id).map(|(name, id)| Mark { name, id });
+    let locator = Locator::new(service, scheme, client.family(), &target.path_and_query, mark);
+    let ask = |want| Question { service: service_id, client, want, key: Key::Content(&key) };
     // A redirect needs the first of the ranked list only, which costs less to find, and is written at
     // once. The whole list is ranked where that has no URL, or nobody of the client's family serves.
     if !is_list {
         let choice = steer(world, &ask(Want::Family(client.family(), 1)), ranking);
-        let places = Places { world, service, choice: &choice, ranking, locator };
+        let places = Places { world, service, choice: &choice, ranking, locator, id };
         if let Verdict::Serve { .. } = choice.verdict
             && redirect(reply, &places, keeps_method)
         {
-            decided(reply, settings, world, ranking, &choice);
-            return (HttpOutcome::Redirected, choice);
+            decided(reply, settings, &places);
+            let outcome = HttpOutcome::Redirected;
+            return Answer { outcome, service: Some(service_id), choice: Some(choice), id };
         }
     }
     let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
-    let places = Places { world, service, choice: &choice, ranking, locator };
+    let places = Places { world, service, choice: &choice, ranking, locator, id };
     let is_ours = matches!(choice.verdict, Verdict::Serve { .. });
     let outcome = if choice.verdict == Verdict::Denied {
         plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
@@ -169,14 +196,14 @@ fn serve(
         retry_later(reply, service.ttl_s.clamp(1, RETRY_AFTER_S), "nobody can serve this now");
         HttpOutcome::Nobody
     };
-    decided(reply, settings, world, ranking, &choice);
-    (outcome, choice)
+    decided(reply, settings, &places);
+    Answer { outcome, service: Some(service_id), choice: Some(choice), id }
 }
 
 /// Says how the decision was made, where config says so.
-fn decided(reply: &mut Reply, settings: &Settings, world: &Snapshot, ranking: &Ranking, choice: &Choice) {
+fn decided(reply: &mut Reply, settings: &Settings, places: &Places<'_>) {
     if settings.decision_header {
-        reply.set(Field::Decision, &decision_of(world, ranking, choice));
+        reply.set(Field::Decision, &decision_of(places));
     }
 }
 
@@ -187,6 +214,8 @@ struct Places<'a> {
     choice: &'a Choice,
     ranking: &'a Ranking,
     locator: Locator<'a>,
+    /// The decision's, where it is told.
+    id: Option<DecisionId>,
 }
 
 impl Places<'_> {
@@ -230,8 +259,8 @@ fn redirect(reply: &mut Reply, places: &Places<'_>, keeps_method: bool) -> bool 
 /// At most `count` of `places` as JSON. `false` when there are none.
 fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> bool {
     let locations = places.list(count);
-    let ranked =
-        Ranked { locations: &locations, ttl_s: places.service.ttl_s, generation: places.world.generation() };
+    let (ttl_s, generation) = (places.service.ttl_s, places.world.generation());
+    let ranked = Ranked { locations: &locations, ttl_s, generation, decision: places.id };
     reply.start(StatusCode::OK);
     // Strings and numbers always serialise.
     reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
@@ -286,8 +315,9 @@ fn accepts_json(fields: Fields<'_>) -> bool {
     })
 }
 
-/// The value of `X-Steer-Decision`: why, then the generation and how far the list holds.
-fn decision_of(world: &Snapshot, ranking: &Ranking, choice: &Choice) -> String {
+/// The value of `X-Steer-Decision`: why, then the generation, how far the list holds, and the decision's id.
+fn decision_of(places: &Places<'_>) -> String {
+    let Places { world, choice, ranking, .. } = places;
     let fleet = world.fleet();
     let mut parts = vec![match choice.verdict {
         Verdict::Serve { place, .. } => match place.kind {
@@ -307,6 +337,7 @@ fn decision_of(world: &Snapshot, ranking: &Ranking, choice: &Choice) -> String {
     parts.extend(world.epoch().map(|epoch| format!("epoch={epoch}")));
     parts.push(format!("generation={}", world.generation()));
     parts.push(format!("scope={}", choice.scope_len));
+    parts.extend(places.id.map(|id| format!("id={id}")));
     parts.join("; ")
 }
 

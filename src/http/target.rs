@@ -67,16 +67,18 @@ fn host_of_authority(authority: &str) -> Result<Cow<'_, str>, BadHost> {
 /// The path and query of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target<'a> {
-    /// As sent, without `format=json`: starts with `/`, visible ASCII only.
+    /// As sent, without `format=json` and what the id of a decision goes by: starts with `/`, visible ASCII
+    /// only.
     pub path_and_query: Cow<'a, str>,
     /// Whether `format=json` was there.
     pub asks_json: bool,
 }
 
 impl<'a> Target<'a> {
-    /// The target of what is `asked`; `None` when it has no path to go on with (`*`, authority form) or
-    /// an octet that a URL in a header may not hold: control characters, space, anything not ASCII.
-    pub(super) fn of(asked: &Asked<'a>) -> Option<Self> {
+    /// The target of what is `asked`, without parameters named `mark`; `None` when it has no path to go on
+    /// with (`*`, authority form) or an octet that a URL in a header may not hold: control characters, space,
+    /// anything not ASCII.
+    pub(super) fn of(asked: &Asked<'a>, mark: Option<&str>) -> Option<Self> {
         let sent = asked.path_and_query?;
         let rooted = match sent.as_bytes().first() {
             None | Some(b'?') if asked.is_absolute => Cow::Owned(format!("/{sent}")),
@@ -87,24 +89,63 @@ impl<'a> Target<'a> {
         if !rooted.bytes().fold(true, |all_graphic, octet| all_graphic & (octet > b' ') & (octet < 0x7f)) {
             return None;
         }
-        let path_and_query = without_format_json(&rooted).map(Cow::Owned);
-        let asks_json = path_and_query.is_some();
-        Some(Self { path_and_query: path_and_query.unwrap_or(rooted), asks_json })
+        let without = without(&rooted, |pair| pair == b"format=json");
+        let asks_json = without.is_some();
+        let mut path_and_query = without.map_or(rooted, Cow::Owned);
+        if let Some(name) = mark
+            && let Some(unmarked) = without_mark(&path_and_query, name)
+        {
+            path_and_query = Cow::Owned(unmarked);
+        }
+        Some(Self { path_and_query, asks_json })
     }
 }
 
-/// `target` without the query pairs `format=json`, and without `?` where nothing else is left; the
+/// `target` without the query pairs that `is_ours`, and without `?` where nothing else is left; the
 /// other octets stay as they are. `None` when there is no such pair.
-fn without_format_json(target: &str) -> Option<String> {
+fn without(target: &str, is_ours: impl Fn(&[u8]) -> bool) -> Option<String> {
     // Octets are searched faster than text.
     let (path, query) = target.split_at(target.bytes().position(|octet| octet == b'?')?);
     let query = &query[1..];
-    if !query.as_bytes().split(|&octet| octet == b'&').any(|pair| pair == b"format=json") {
+    if !query.as_bytes().split(|&octet| octet == b'&').any(&is_ours) {
         return None;
     }
-    let is_format = |pair: &&str| *pair == "format=json";
-    let rest: Vec<&str> = query.split('&').filter(|pair| !is_format(pair)).collect();
+    let rest: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair.as_bytes())).collect();
     Some(if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) })
+}
+
+/// `target` without parameters that somebody might read as `name`: in either case, which some servers do
+/// not tell apart, and percent-encoded. `None` when there are none.
+#[cold]
+fn without_mark(target: &str, name: &str) -> Option<String> {
+    without(target, |pair| {
+        let named = pair.split(|&octet| octet == b'=').next().unwrap_or_default();
+        decoded(named).eq_ignore_ascii_case(name.as_bytes())
+    })
+}
+
+/// `text` with percent-encoded octets decoded (RFC 3986 section 2.1).
+fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
+    let (mut octets, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some((&first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let octet = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let octet = octet.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match octet.filter(|_| first == b'%') {
+            Some(octet) => {
+                octets.push(octet);
+                rest = &behind[2..];
+            }
+            None => {
+                octets.push(first);
+                rest = behind;
+            }
+        }
+    }
+    Cow::Owned(octets)
 }
 
 #[cfg(test)]
@@ -156,7 +197,7 @@ mod tests {
     fn check_target(target: &str, expected: Option<(&str, bool)>) {
         let uri: Uri = target.parse().expect("a target");
         let asked = Asked::of(&uri);
-        let found = Target::of(&asked);
+        let found = Target::of(&asked, None);
         let found = found.as_ref().map(|target| (&*target.path_and_query, target.asks_json));
         assert_eq!(found, expected, "{target}");
     }
@@ -177,5 +218,23 @@ mod tests {
         check_target("*", None);
         check_target("h.example:443", None);
         check_target("/caf\u{e9}", None);
+    }
+
+    fn check_unmarked(target: &str, expected: &str) {
+        let found = Target::of(&Asked::origin(target), Some("steer"));
+        assert_eq!(found.expect("a target").path_and_query, expected, "{target}");
+    }
+
+    #[test]
+    fn nobody_brings_an_id() {
+        for same in
+            ["/steer=1", "/?", "/?x=steer", "/?steers=1&asteer=2&s%teer=1", "/?%73tee%7=1", "/a?x=1&&y"]
+        {
+            check_unmarked(same, same);
+        }
+        check_unmarked("/a?steer=00", "/a");
+        check_unmarked("/a?x=1&steer=00&y=2&steer&steer==", "/a?x=1&y=2");
+        check_unmarked("/a?Steer=1&%73tee%72=2&%53%54EER=3&x", "/a?x");
+        check_unmarked("/a?format=json&steer=1", "/a");
     }
 }

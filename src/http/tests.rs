@@ -59,6 +59,7 @@ pub(crate) fn settings() -> Settings {
         trust: Trust { proxies: vec!["10.0.0.0/8".parse().expect("a prefix")], forwarded: false },
         cors: false,
         decision_header: false,
+        decision_query: None,
         locations_max: 8,
     }
 }
@@ -70,12 +71,13 @@ struct Told {
     outcome: HttpOutcome,
     service: Option<ServiceId>,
     choice: Option<Choice>,
+    id: Option<DecisionId>,
 }
 
 /// Answers `head` and says all of it.
 fn tell(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Told {
-    let Answer { outcome, service, choice } = respond(world, settings, scratch, head);
-    Told { response: scratch.reply().to_response(), outcome, service, choice }
+    let Answer { outcome, service, choice, id } = respond(world, settings, scratch, head);
+    Told { response: scratch.reply().to_response(), outcome, service, choice, id }
 }
 
 /// A request as `METHOD target|Header: value|…`, from 198.51.100.1 over plain HTTP/1.1.
@@ -102,6 +104,12 @@ fn header<'a>(response: &'a Response<Bytes>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().expect("a header of text"))
 }
 
+/// The body of a response, with `ID` for the decision's id, where that is told.
+fn body(answer: &Told) -> String {
+    let body = String::from_utf8_lossy(answer.response.body()).into_owned();
+    answer.id.map_or_else(|| body.clone(), |id| body.replace(&id.to_string(), "ID"))
+}
+
 /// Asks and compares the status and what the outcome is about: `Location`, `Allow` or the body.
 fn check(world: &Snapshot, request: &str, expected: &str) {
     let answer = ask_with(world, &settings(), request);
@@ -110,7 +118,7 @@ fn check(world: &Snapshot, request: &str, expected: &str) {
         302 | 307 => header(response, "location").to_owned(),
         204 | 405 => header(response, "allow").to_owned(),
         503 => format!("retry-after {}", header(response, "retry-after")),
-        200 => String::from_utf8_lossy(response.body()).into_owned(),
+        200 => body(&answer),
         _ => String::new(),
     };
     let found = format!("{} {about}", response.status().as_u16());
@@ -180,8 +188,7 @@ fn trusted_peers_say_who_asks_and_how() {
 #[test]
 fn json_is_the_ranked_list() {
     let world = world(State::Up);
-    let both =
-        r#"{"locations":["http://isp-1.cdn.example/a?x","http://192.0.2.20/a?x"],"ttl_s":30,"generation":7}"#;
+    let both = r#"{"locations":["http://isp-1.cdn.example/a?x","http://192.0.2.20/a?x"],"ttl_s":30,"generation":7,"decision":"ID"}"#;
     let both = format!("200 {both}");
     let redirect = "302 http://isp-1.cdn.example/a?x";
     let accept = |accept: &str, expected: &str| {
@@ -200,10 +207,8 @@ fn json_is_the_ranked_list() {
         &Settings { locations_max: 1, ..settings() },
         "GET /?format=json|Host: video.cdn.example",
     );
-    assert_eq!(
-        answer.response.body(),
-        r#"{"locations":["http://isp-1.cdn.example/"],"ttl_s":30,"generation":7}"#
-    );
+    let one = r#"{"locations":["http://isp-1.cdn.example/"],"ttl_s":30,"generation":7,"decision":"ID"}"#;
+    assert_eq!(body(&answer), one);
     assert_eq!(header(&answer.response, "content-type"), "application/json");
     let answer = ask_with(&world, &settings(), "HEAD /?format=json|Host: video.cdn.example");
     assert!(answer.response.body().is_empty());
@@ -216,7 +221,8 @@ fn health_leads_to_the_fallback_or_to_nobody() {
     check(&down, "GET /|Host: video.cdn.example", "503 retry-after 5");
     check(&down, "GET /|Host: x.live.cdn.example", "503 retry-after 2");
     check(&down, "GET /x?y|Host: alt.cdn.example", "302 https://alt.other.example/x?y");
-    let list = r#"200 {"locations":["https://alt.other.example/x"],"ttl_s":30,"generation":7}"#;
+    let list =
+        r#"200 {"locations":["https://alt.other.example/x"],"ttl_s":30,"generation":7,"decision":"ID"}"#;
     check(&down, "GET /x?format=json|Host: alt.cdn.example", list);
 
     let epoch = Epoch::new(1).expect("an epoch");
@@ -256,9 +262,12 @@ fn cors_and_the_decision_are_shown_where_configured() {
     let world = world(State::Up);
     let open = Settings { cors: true, decision_header: true, ..settings() };
     let answer = ask_with(&world, &open, "GET /|Host: video.cdn.example").response;
+    let id = DecisionIds::default().next_id();
     assert_eq!(
         header(&answer, "x-steer-decision"),
-        "route; cluster=ams1-isp; appliance=isp-1; stage=healthy; epoch=42; generation=7; scope=24"
+        format!(
+            "route; cluster=ams1-isp; appliance=isp-1; stage=healthy; epoch=42; generation=7; scope=24; id={id}"
+        )
     );
     assert_eq!(header(&answer, "access-control-allow-origin"), "*");
     assert_eq!(header(&answer, "access-control-expose-headers"), "X-Steer-Decision");
@@ -269,6 +278,40 @@ fn cors_and_the_decision_are_shown_where_configured() {
     assert!(header(&denied, "x-steer-decision").starts_with("none; epoch=42"));
     let closed = ask_with(&world, &settings(), "OPTIONS /|Host: video.cdn.example").response;
     assert!(closed.headers().keys().all(|name| !name.as_str().starts_with("access-control")));
+}
+
+#[test]
+fn ids_ride_in_urls_to_appliances_where_configured() {
+    let (up, down) = (world(State::Up), world(State::Down));
+    let marked = Settings { decision_query: Some("steer".into()), ..settings() };
+    let check = |world: &Snapshot, request: &str, expected: &str| {
+        let answer = ask_with(world, &marked, request);
+        let id = answer.id.map(|id| id.to_string()).unwrap_or_default();
+        assert_eq!(header(&answer.response, "location").replace(&id, "ID"), expected, "{request}");
+    };
+    let video = |line: &str, expected: &str| check(&up, &format!("{line}|Host: video.cdn.example"), expected);
+    video("GET /a", "http://isp-1.cdn.example/a?steer=ID");
+    video("GET /a?", "http://isp-1.cdn.example/a?steer=ID");
+    video("GET /a?x=1&y", "http://isp-1.cdn.example/a?x=1&y&steer=ID");
+    video("POST /a?x", "http://isp-1.cdn.example/a?x&steer=ID");
+    // Nobody forges one.
+    video("GET /a?steer=0123456789abcdef&x=1", "http://isp-1.cdn.example/a?x=1&steer=ID");
+    video("HEAD /a?S%74eer=0123456789abcdef", "http://isp-1.cdn.example/a?steer=ID");
+    // Another CDN's caches do not know what to leave out.
+    check(&down, "GET /x?steer=1&y|Host: alt.cdn.example", "https://alt.other.example/x?y");
+
+    let list = ask_with(&up, &marked, "GET /a?format=json|Host: video.cdn.example");
+    let both = r#"["http://isp-1.cdn.example/a?steer=ID","http://192.0.2.20/a?steer=ID"]"#;
+    assert!(body(&list).starts_with(&format!(r#"{{"locations":{both}"#)), "{}", body(&list));
+
+    // Two requests, two ids; none where nobody is told.
+    let mut scratch = Scratch::default();
+    let (uri, headers) = (Uri::from_static("http://video.cdn.example/"), HeaderMap::new());
+    let peer = "198.51.100.1".parse().expect("an address");
+    let head = Head::parsed(&Method::GET, &uri, Version::HTTP_2, &headers, peer);
+    let ids = [&marked, &settings(), &marked].map(|settings| respond(&up, settings, &mut scratch, &head).id);
+    let mut expected = DecisionIds::default();
+    assert_eq!(ids, [Some(expected.next_id()), None, Some(expected.next_id())]);
 }
 
 /// A generator of numbers from a seed (SplitMix64).

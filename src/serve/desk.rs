@@ -7,7 +7,7 @@ use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::ServiceId;
-use crate::http::{self, Head, HttpOutcome, Reply};
+use crate::http::{self, DecisionIds, Head, HttpOutcome, IdKey, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::accept::Turned;
@@ -41,6 +41,8 @@ pub struct Desks {
     pub meters: Arc<Meters>,
     /// Numbers given to threads, so that each counts answers in a row of its own.
     pub threads: Arc<AtomicUsize>,
+    /// What makes ids of decisions.
+    pub id_key: IdKey,
 }
 
 /// Counts the decisions of one thread.
@@ -271,15 +273,16 @@ impl MakeRespond for Desks {
 
     fn make(&self, _index: usize) -> HttpDesk {
         let meters = &self.meters;
+        let decided = DecisionCounter::new(self);
         HttpDesk {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
-            scratch: http::Scratch::default(),
+            scratch: http::Scratch::new(DecisionIds::new(self.id_key, decided.thread)),
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
             not_introduced: meters.not_introduced.writer(),
             times: meters.respond.writer(),
-            decided: DecisionCounter::new(self),
+            decided,
         }
     }
 }
@@ -316,6 +319,6 @@ impl Respond for HttpDesk {
     }
 
     fn recover(&mut self) {
-        self.scratch = http::Scratch::default();
+        self.scratch.forget();
     }
 }

@@ -962,6 +962,8 @@ mod tests {
 
     impl Respond for Redirects {
         fn respond(&mut self, head: &Head<'_>) -> &Reply {
+            // Anew, so that both ways give a decision the same id.
+            self.scratch = http::Scratch::default();
             http::respond(&self.world, &self.settings, &mut self.scratch, head);
             self.scratch.reply()
         }
@@ -1051,8 +1053,10 @@ mod tests {
     fn hyper_says_the_same_to_what_is_usual() {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let local = LocalSet::new();
-        let desk = |state, is_open| {
-            let settings = http::Settings { cors: is_open, decision_header: is_open, ..settings() };
+        let desk = |state, is_open: bool| {
+            let decision_query = is_open.then(|| "steer".into());
+            let settings =
+                http::Settings { cors: is_open, decision_header: is_open, decision_query, ..settings() };
             Redirects { world: world(state), settings, scratch: http::Scratch::default() }
         };
         let desks = [desk(State::Up, false), desk(State::Up, true), desk(State::Down, true)];

@@ -100,7 +100,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let cookie_secret = new_secret()?;
+    let cookie_secret = dns::Secret(random_octets()?);
     let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
@@ -123,6 +123,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         taps,
         meters,
         threads: Arc::default(),
+        id_key: http::IdKey(random_octets()?),
     };
     let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
         let reloader = node.clone();
@@ -344,16 +345,16 @@ fn sink_of(config: &Config) -> Option<Sink> {
     file.or(socket)
 }
 
-/// A secret that nobody knows.
+/// Octets that nobody knows.
 ///
 /// # Errors
 /// When the system has no random octets.
-fn new_secret() -> io::Result<dns::Secret> {
+fn random_octets() -> io::Result<[u8; 16]> {
     let mut octets = [0; 16];
     SystemRandom::new()
         .fill(&mut octets)
         .map_err(|_| io::Error::other("the system gives no random octets"))?;
-    Ok(dns::Secret(octets))
+    Ok(octets)
 }
 
 /// `server` with `secret` for its cookies, where `config` wants cookies and names no secrets.
