@@ -8,6 +8,7 @@
 //! | `validators` | what checks signatures |
 //! | `streams` | bytes over TCP as no resolver would send them |
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
+//! | `access_log` | readers of the access log: rotation, syslog, an appliance's log |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -15,6 +16,8 @@
 //! loudly elsewhere.
 #![allow(missing_docs, clippy::print_stdout)]
 
+#[path = "outsiders/access_log.rs"]
+mod access_log;
 #[path = "outsiders/conformance.rs"]
 mod conformance;
 #[path = "outsiders/flood.rs"]

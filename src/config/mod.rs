@@ -42,6 +42,8 @@ pub struct Config {
     pub log: Log,
     /// `[dnstap]`.
     pub dnstap: Dnstap,
+    /// `[access_log]`.
+    pub access_log: AccessLog,
     /// Seconds that answers go on after SIGTERM (ruling 27), 0 to 600.
     pub drain_s: u32,
 }
@@ -196,6 +198,59 @@ impl Dnstap {
 impl Default for Dnstap {
     fn default() -> Self {
         Self { file: None, socket: None, one_in: Self::ONE_IN }
+    }
+}
+
+/// Where lines of the access log go, how many, and what they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where; `None`: nothing is logged.
+    pub to: Option<LogTo>,
+    /// One request or query in so many is logged, 1 to 2^32 - 1.
+    pub one_in: u32,
+    /// Whether DNS queries are logged too.
+    pub dns: bool,
+    /// Whether lines say path and query.
+    pub paths: bool,
+    /// Whether addresses are cut to /24 and /48.
+    pub anonymise: bool,
+    /// Socket of the syslog daemon, as written.
+    pub syslog_socket: PathBuf,
+    /// What syslog is told of the kind of program (RFC 5424 section 6.2.1), 0 to 23.
+    pub syslog_facility: u8,
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard output.
+    Stdout,
+    /// The syslog daemon.
+    Syslog,
+    /// A file or FIFO, as written.
+    File(PathBuf),
+}
+
+impl AccessLog {
+    /// Every one.
+    pub const ONE_IN: u32 = 1;
+    /// Where syslog daemons of Linux listen.
+    pub const SYSLOG_SOCKET: &str = "/dev/log";
+    /// `local0`: for whatever a site likes.
+    pub const SYSLOG_FACILITY: u8 = 16;
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            to: None,
+            one_in: Self::ONE_IN,
+            dns: false,
+            paths: false,
+            anonymise: false,
+            syslog_socket: PathBuf::from(Self::SYSLOG_SOCKET),
+            syslog_facility: Self::SYSLOG_FACILITY,
+        }
     }
 }
 
@@ -647,6 +702,7 @@ impl Default for Config {
             steering: Steering::default(),
             log: Log::default(),
             dnstap: Dnstap::default(),
+            access_log: AccessLog::default(),
             drain_s: Self::DRAIN_S,
         }
     }

@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log, LogFormat, LogLevel, Open,
-    Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
+    AccessLog, Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log, LogFormat,
+    LogLevel, LogTo, Open, Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -75,6 +75,7 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
     let steering = steering(root.table("steering"), &mut spots);
     let log = log(root.table("log"));
     let dnstap = dnstap(root.table("dnstap"));
+    let access_log = access_log(root.table("access_log"));
     root.finish();
     (
         Config {
@@ -89,6 +90,7 @@ pub fn config(mut root: RawTable<'_, '_>) -> (Config, Spots) {
             steering,
             log,
             dnstap,
+            access_log,
             drain_s,
         },
         spots,
@@ -434,6 +436,28 @@ fn dnstap(mut at: RawTable<'_, '_>) -> Dnstap {
     }
     at.finish();
     dnstap
+}
+
+/// Reads `[access_log]`.
+fn access_log(mut at: RawTable<'_, '_>) -> AccessLog {
+    let locals: Vec<String> = (0..8).map(|number| format!("local{number}")).collect();
+    let mut facilities: Vec<(&str, u8)> = locals.iter().map(String::as_str).zip(16..).collect();
+    facilities.extend([("daemon", 3), ("user", 1)]);
+    let log = AccessLog {
+        to: at.text("to").map(|text| match &*text.value {
+            "stdout" => LogTo::Stdout,
+            "syslog" => LogTo::Syslog,
+            path => LogTo::File(path.into()),
+        }),
+        one_in: at.number("one_in", AccessLog::ONE_IN, 1..=u64::from(u32::MAX), "requests"),
+        dns: at.flag("dns", false),
+        paths: at.flag("paths", false),
+        anonymise: at.flag("anonymise", false),
+        syslog_socket: path(&mut at, "syslog_socket").unwrap_or_else(|| AccessLog::default().syslog_socket),
+        syslog_facility: at.word("syslog_facility", AccessLog::SYSLOG_FACILITY, &facilities),
+    };
+    at.finish();
+    log
 }
 
 /// Takes `workers`.

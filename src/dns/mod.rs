@@ -39,7 +39,7 @@ pub use outcome::{Dropped, Outcome};
 pub use server::{Audience, Server};
 
 use crate::dnssec;
-use crate::fleet::ServiceId;
+use crate::fleet::{ApplianceId, ServiceId};
 use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Ranking};
 use crate::units::UnixMs;
@@ -73,6 +73,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Its name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+        }
+    }
+
     /// Whether the peer is who it says it is, and messages are as long as they like.
     #[inline]
     pub fn is_stream(self) -> bool {
@@ -104,6 +114,11 @@ impl Scratch {
     /// What was decided for the packet answered last, where it came to a decision.
     pub fn decided(&self) -> Option<(ServiceId, Choice)> {
         self.decided
+    }
+
+    /// Who serves by that decision, best first, where a cluster does.
+    pub fn served(&self) -> &[ApplianceId] {
+        self.ranking.appliances()
     }
 
     /// What signatures cost since it was asked last.

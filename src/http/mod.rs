@@ -35,6 +35,7 @@ pub use decision_id::{DecisionId, DecisionIds, IdKey};
 pub use head::{Asked, Fields, Head};
 pub use redirect::{Answer, Scratch, Settings, respond};
 pub use reply::{Field, Reply};
+pub use target::named_host;
 
 use crate::metrics::Label;
 

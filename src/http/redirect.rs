@@ -13,7 +13,7 @@ use super::location::{Locator, Mark};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{Service, ServiceId};
+use crate::fleet::{ApplianceId, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -96,6 +96,27 @@ pub struct Answer {
     pub choice: Option<Choice>,
     /// The id that the reply says the decision has, where it does.
     pub id: Option<DecisionId>,
+    /// The appliance that the client is sent to, or that is the first of its list.
+    pub appliance: Option<ApplianceId>,
+}
+
+/// Where the first URL of a reply leads.
+#[derive(Debug, Clone, Copy)]
+enum Led {
+    /// To an appliance.
+    To(ApplianceId),
+    /// To another CDN.
+    Away,
+}
+
+impl Led {
+    /// The appliance, where it is one.
+    fn appliance(self) -> Option<ApplianceId> {
+        match self {
+            Self::To(id) => Some(id),
+            Self::Away => None,
+        }
+    }
 }
 
 /// The ranked list, as it is sent.
@@ -116,7 +137,8 @@ pub fn respond(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, hea
 
 /// The reply without what all replies have.
 fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Answer {
-    let nothing = |outcome| Answer { outcome, service: None, choice: None, id: None };
+    let undecided = |outcome, service| Answer { outcome, service, choice: None, id: None, appliance: None };
+    let nothing = |outcome| undecided(outcome, None);
     let reply = &mut scratch.reply;
     let Ok(host) = target::host(head) else {
         plain(reply, StatusCode::BAD_REQUEST, "one Host is needed");
@@ -131,7 +153,7 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         return nothing(HttpOutcome::UnknownHost);
     };
     let service = world.fleet().service(id);
-    let undecided = |outcome| Answer { outcome, service: Some(id), choice: None, id: None };
+    let undecided = |outcome| undecided(outcome, Some(id));
     if head.method == "OPTIONS" {
         options(reply, service, settings);
         undecided(HttpOutcome::Options)
@@ -175,29 +197,36 @@ fn serve(
         let choice = steer(world, &ask(Want::Family(client.family(), 1)), ranking);
         let places = Places { world, service, choice: &choice, ranking, locator, id };
         if let Verdict::Serve { .. } = choice.verdict
-            && redirect(reply, &places, keeps_method)
+            && let Some(led) = redirect(reply, &places, keeps_method)
         {
             decided(reply, settings, &places);
-            let outcome = HttpOutcome::Redirected;
-            return Answer { outcome, service: Some(service_id), choice: Some(choice), id };
+            let (outcome, appliance) = (HttpOutcome::Redirected, led.appliance());
+            return Answer { outcome, service: Some(service_id), choice: Some(choice), id, appliance };
         }
     }
     let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
     let places = Places { world, service, choice: &choice, ranking, locator, id };
-    let is_ours = matches!(choice.verdict, Verdict::Serve { .. });
-    let outcome = if choice.verdict == Verdict::Denied {
+    let led = if choice.verdict == Verdict::Denied {
         plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
-        HttpOutcome::Denied
-    } else if is_list && list(reply, &places, settings.locations_max) {
-        if is_ours { HttpOutcome::Listed } else { HttpOutcome::Fallback }
-    } else if !is_list && redirect(reply, &places, keeps_method) {
-        if is_ours { HttpOutcome::Redirected } else { HttpOutcome::Fallback }
+        None
+    } else if is_list {
+        list(reply, &places, settings.locations_max)
     } else {
-        retry_later(reply, service.ttl_s.clamp(1, RETRY_AFTER_S), "nobody can serve this now");
-        HttpOutcome::Nobody
+        redirect(reply, &places, keeps_method)
+    };
+    let outcome = match led {
+        Some(Led::To(_)) if is_list => HttpOutcome::Listed,
+        Some(Led::To(_)) => HttpOutcome::Redirected,
+        Some(Led::Away) => HttpOutcome::Fallback,
+        None if choice.verdict == Verdict::Denied => HttpOutcome::Denied,
+        None => {
+            retry_later(reply, service.ttl_s.clamp(1, RETRY_AFTER_S), "nobody can serve this now");
+            HttpOutcome::Nobody
+        }
     };
     decided(reply, settings, &places);
-    Answer { outcome, service: Some(service_id), choice: Some(choice), id }
+    let appliance = led.and_then(Led::appliance);
+    Answer { outcome, service: Some(service_id), choice: Some(choice), id, appliance }
 }
 
 /// Says how the decision was made, where config says so.
@@ -219,53 +248,69 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Appends the best URL to `url`; `false`, with anything written, when there is none.
-    fn write_best(&self, url: &mut String) -> bool {
+    /// Appends the best URL to `url`, and says where it leads; `None`, with anything written, when there is
+    /// none.
+    fn write_best(&self, url: &mut String) -> Option<Led> {
         let start = url.len();
         match self.choice.verdict {
-            Verdict::Serve { .. } => self.ranking.appliances().iter().any(|id| {
-                url.truncate(start);
-                self.locator.write_on(self.world.fleet().appliance(*id), url)
-            }),
-            Verdict::Fallback => self.service.fallback_alias.as_ref().is_some_and(|alias| {
+            Verdict::Serve { .. } => {
+                let mut ids = self.ranking.appliances().iter();
+                ids.find(|id| {
+                    url.truncate(start);
+                    self.locator.write_on(self.world.fleet().appliance(**id), url)
+                })
+                .map(|id| Led::To(*id))
+            }
+            Verdict::Fallback => self.service.fallback_alias.as_ref().map(|alias| {
                 self.locator.write_on_alias(alias, url);
-                true
+                Led::Away
             }),
-            Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate | Verdict::NobodyUp => false,
+            Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate | Verdict::NobodyUp => None,
         }
     }
 
-    /// At most `count` URLs, best first.
-    fn list(&self, count: usize) -> Vec<String> {
+    /// At most `count` URLs, best first, and where the first one leads.
+    fn list(&self, count: usize) -> (Vec<String>, Option<Led>) {
         if !matches!(self.choice.verdict, Verdict::Serve { .. }) {
             let mut url = String::new();
-            return if self.write_best(&mut url) { vec![url] } else { Vec::new() };
+            let led = self.write_best(&mut url);
+            return (if led.is_some() { vec![url] } else { Vec::new() }, led);
         }
+        let mut led = None;
         let urls = self.ranking.appliances().iter().filter_map(|id| {
             let mut url = String::new();
-            self.locator.write_on(self.world.fleet().appliance(*id), &mut url).then_some(url)
+            let is_there = self.locator.write_on(self.world.fleet().appliance(*id), &mut url);
+            if is_there && led.is_none() {
+                led = Some(Led::To(*id));
+            }
+            is_there.then_some(url)
         });
-        urls.take(count).collect()
+        (urls.take(count).collect(), led)
     }
 }
 
-/// A redirect to the best of `places`, with the method kept or turned into GET. `false` when there is
-/// none.
-fn redirect(reply: &mut Reply, places: &Places<'_>, keeps_method: bool) -> bool {
+/// A redirect to the best of `places`, with the method kept or turned into GET, and where that is. `None`
+/// when there is none.
+fn redirect(reply: &mut Reply, places: &Places<'_>, keeps_method: bool) -> Option<Led> {
     reply.start(if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND });
-    reply.set_by(Field::Location, |url| places.write_best(url))
+    let mut led = None;
+    let is_set = reply.set_by(Field::Location, |url| {
+        led = places.write_best(url);
+        led.is_some()
+    });
+    led.filter(|_| is_set)
 }
 
-/// At most `count` of `places` as JSON. `false` when there are none.
-fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> bool {
-    let locations = places.list(count);
+/// At most `count` of `places` as JSON, and where the first one is. `None` when there are none.
+fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> Option<Led> {
+    let (locations, led) = places.list(count);
     let (ttl_s, generation) = (places.service.ttl_s, places.world.generation());
     let ranked = Ranked { locations: &locations, ttl_s, generation, decision: places.id };
     reply.start(StatusCode::OK);
     // Strings and numbers always serialise.
     reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
     reply.set(Field::ContentType, "application/json");
-    !locations.is_empty()
+    led
 }
 
 /// The answer to OPTIONS, which any method's preflight gets too.

@@ -35,6 +35,11 @@ pub(super) fn host<'a>(head: &Head<'a>) -> Result<Cow<'a, str>, BadHost> {
     host_of_authority(authority)
 }
 
+/// The host that a request names, as it is written there, whatever that is.
+pub fn named_host<'a>(head: &Head<'a>) -> Option<&'a [u8]> {
+    head.asked.authority.map(str::as_bytes).or_else(|| head.fields.all(&HOST).next())
+}
+
 /// The host of `host[:port]`. An address literal is a host, though never a service's.
 fn host_of_authority(authority: &str) -> Result<Cow<'_, str>, BadHost> {
     let is_bracketed = authority.starts_with('[');

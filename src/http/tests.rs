@@ -1,7 +1,7 @@
 //! The policy by example, and by thousands of seeded nasty requests.
 
 use super::*;
-use crate::fleet::{Fleet, Scheme, ServiceId};
+use crate::fleet::{ApplianceId, Fleet, Scheme, ServiceId};
 use crate::geo::Geography;
 use crate::health::{Overlay, State};
 use crate::snapshot::{self, Compiler, Snapshot};
@@ -72,12 +72,13 @@ struct Told {
     service: Option<ServiceId>,
     choice: Option<Choice>,
     id: Option<DecisionId>,
+    appliance: Option<ApplianceId>,
 }
 
 /// Answers `head` and says all of it.
 fn tell(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Told {
-    let Answer { outcome, service, choice, id } = respond(world, settings, scratch, head);
-    Told { response: scratch.reply().to_response(), outcome, service, choice, id }
+    let Answer { outcome, service, choice, id, appliance } = respond(world, settings, scratch, head);
+    Told { response: scratch.reply().to_response(), outcome, service, choice, id, appliance }
 }
 
 /// A request as `METHOD target|Header: value|…`, from 198.51.100.1 over plain HTTP/1.1.
@@ -236,9 +237,9 @@ fn health_leads_to_the_fallback_or_to_nobody() {
 fn answers_name_what_to_count() {
     use HttpOutcome as O;
     let (up, down) = (world(State::Up), world(State::Down));
-    for (world, request, outcome, service, cluster) in [
-        (&up, "GET /|Host: video.cdn.example", O::Redirected, "video.cdn.example", "ams1-isp"),
-        (&up, "GET /?format=json|Host: video.cdn.example", O::Listed, "video.cdn.example", "ams1-isp"),
+    for (world, request, outcome, service, expected) in [
+        (&up, "GET /|Host: video.cdn.example", O::Redirected, "video.cdn.example", "ams1-isp isp-1"),
+        (&up, "GET /?format=json|Host: video.cdn.example", O::Listed, "video.cdn.example", "ams1-isp isp-1"),
         (&up, "OPTIONS /|Host: video.cdn.example", O::Options, "video.cdn.example", ""),
         (&up, "PUT /|Host: x.live.cdn.example", O::MethodNotAllowed, "*.live.cdn.example", ""),
         (&up, "GET /|Host: geo.cdn.example", O::Denied, "geo.cdn.example", ""),
@@ -249,11 +250,12 @@ fn answers_name_what_to_count() {
     ] {
         let answer = ask_with(world, &settings(), request);
         let service_found = answer.service.map_or("", |id| &*world.fleet().service(id).name);
-        let cluster_found = answer
-            .choice
-            .and_then(|choice| choice.cluster())
-            .map_or("", |id| &*world.fleet().cluster(id).name);
-        assert_eq!((answer.outcome, service_found, cluster_found), (outcome, service, cluster), "{request}");
+        let fleet = world.fleet();
+        let cluster = answer.choice.and_then(|choice| choice.cluster());
+        let cluster = cluster.map_or("", |id| &*fleet.cluster(id).name);
+        let appliance = answer.appliance.map_or("", |id| &*fleet.appliance(id).name);
+        let led = format!("{cluster} {appliance}");
+        assert_eq!((answer.outcome, service_found, led.trim()), (outcome, service, expected), "{request}");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::http::{self, DecisionIds, Head, HttpOutcome, IdKey, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::accept::Turned;
+use crate::serve::access_log::{AccessLog, AccessLogs, Asked, Request};
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
 use crate::serve::http::{MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet, Signed};
@@ -37,6 +38,8 @@ pub struct Desks {
     pub redirects: Arc<ArcSwap<http::Settings>>,
     /// Where packets are told of, if they are.
     pub taps: Option<Taps>,
+    /// The access log, if there is one.
+    pub logs: Option<AccessLogs>,
     /// Counters.
     pub meters: Arc<Meters>,
     /// Numbers given to threads, so that each counts answers in a row of its own.
@@ -71,6 +74,7 @@ pub struct DnsDesk {
     publisher: Arc<Publisher>,
     server: Arc<ArcSwap<dns::Server>>,
     tap: Option<Tap>,
+    log: Option<AccessLog>,
     scratch: dns::Scratch,
     udp: Writer<Packet>,
     tcp: Writer<Packet>,
@@ -101,6 +105,7 @@ impl MakeAnswer for Desks {
             publisher: Arc::clone(&self.publisher),
             server: Arc::clone(&self.server),
             tap: self.taps.as_ref().map(Taps::tap),
+            log: self.logs.as_ref().and_then(AccessLogs::of_dns),
             scratch: dns::Scratch::new(),
             udp: meters.udp.writer(),
             tcp: meters.stream.writer(),
@@ -205,6 +210,7 @@ impl Answer for DnsDesk {
         out: &mut [u8],
     ) -> usize {
         self.transport = transport;
+        let logged = self.log.as_mut().and_then(AccessLog::begin);
         let Answered { outcome, len } =
             dns::answer(&world.context(), &mut self.scratch, peer.ip(), transport, query, out);
         self.end(Packet::Answered(outcome), 1);
@@ -216,6 +222,11 @@ impl Answer for DnsDesk {
             && tap.is_due()
         {
             tell(tap, world, peer, transport, query, &out[..len], decided);
+        }
+        if let (Some(log), Some(began)) = (&self.log, logged) {
+            let (world, reply, served) = (&world.world, &out[..len], self.scratch.served());
+            let peer = peer.ip();
+            log.query(&Asked { world, peer, transport, query, reply, outcome, decided, served, began });
         }
         len
     }
@@ -254,6 +265,7 @@ impl Answer for DnsDesk {
 pub struct HttpDesk {
     publisher: Arc<Publisher>,
     settings: Arc<ArcSwap<http::Settings>>,
+    log: Option<AccessLog>,
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
     refused: Writer<Unlabelled>,
@@ -277,6 +289,7 @@ impl MakeRespond for Desks {
         HttpDesk {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
+            log: self.logs.as_ref().map(AccessLogs::of_http),
             scratch: http::Scratch::new(DecisionIds::new(self.id_key, decided.thread)),
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
@@ -291,10 +304,16 @@ impl Respond for HttpDesk {
     fn respond(&mut self, head: &Head<'_>) -> &Reply {
         let world = self.publisher.load();
         let settings = self.settings.load();
+        let logged = self.log.as_mut().and_then(AccessLog::begin);
         let answer = http::respond(&world, &settings, &mut self.scratch, head);
         self.requests.count(answer.outcome);
         if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
             self.decided.count(&world, service, choice);
+        }
+        if let (Some(log), Some(began)) = (&self.log, logged) {
+            let id = answer.id.or_else(|| answer.choice.map(|_| self.scratch.next_id()));
+            let (trust, status) = (&settings.trust, self.scratch.reply().status().as_u16());
+            log.request(&Request { world: &world, trust, head, answer: &answer, status, id, began });
         }
         self.scratch.reply()
     }

@@ -141,6 +141,8 @@ pub struct Meters {
     pub mishaps: Arc<Counters<Mishap>>,
     /// Events of dnstap.
     pub taps: Arc<Counters<Tapped>>,
+    /// Lines of the access log.
+    pub log_lines: Arc<Counters<Tapped>>,
     /// Time of a DNS answer, sending included: the mean of each batch.
     pub answer: Arc<Histogram>,
     /// HTTP requests.
@@ -203,6 +205,9 @@ impl Meters {
         self.expose_tls(&mut out, certificates);
         let taps = Arc::clone(&self.taps);
         out.counters("steerd_dnstap_events", "Events of dnstap, by what became of them.", "result", taps);
+        let lines = Arc::clone(&self.log_lines);
+        let help = "Lines of the access log, by what became of them.";
+        out.counters("steerd_access_log_lines", help, "result", lines);
         let decisions = Arc::clone(&self.decisions);
         out.counters(
             "steerd_decisions",

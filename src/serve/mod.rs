@@ -11,7 +11,7 @@
 //! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that; DNS over HTTPS | [`http`], `doh` |
 //! | one a worker, if wanted | both over TLS | [`http`], [`tls`] |
 //! | one | the push API | `control` |
-//! | one, if wanted | what was asked and answered, written as dnstap | [`tap`] |
+//! | one each, if wanted | what was asked and answered, written as dnstap; the access log | [`tap`], [`access_log`] |
 //! | two | the chores of every second | [`mod@run`] |
 //!
 //! [`node`] makes all of it from a config; [`mod@run`] adds signals and the service manager. What is
@@ -22,6 +22,7 @@
 #![allow(clippy::disallowed_methods, reason = "sockets and threads live by the clock")]
 
 mod accept;
+pub mod access_log;
 pub mod answer;
 pub mod bind;
 mod control;

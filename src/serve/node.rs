@@ -5,7 +5,7 @@
 //! is replaced where it is used; listeners, threads and the state directory need a restart, and a
 //! reload that would change them says so. A reload that fails changes nothing. Layer 8.
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, LogTo};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
@@ -16,13 +16,16 @@ use crate::proxy::Speakers;
 use crate::publish::cache::Cache;
 use crate::publish::store::{Recovered, Store};
 use crate::publish::{Publisher, PushReport, Refusal};
+use crate::serve::access_log::AccessLogs;
 use crate::serve::desk::Desks;
 use crate::serve::life::Life;
 use crate::serve::load::Loaded;
 use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
-use crate::serve::tap::{Sink, Taps};
+use crate::serve::tap::Taps;
+use crate::serve::tap::dnstap::Dnstap;
+use crate::serve::tap::lines::Lines;
 use crate::serve::tls::{Acceptors, Certificates};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
@@ -32,6 +35,7 @@ use std::fs;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
@@ -75,6 +79,8 @@ pub struct Node {
     redirects: Arc<ArcSwap<http::Settings>>,
     certificates: Arc<Certificates>,
     table: Mutex<Option<TableFile>>,
+    /// Set: the access log's file is opened anew.
+    reopen_log: Option<Arc<AtomicBool>>,
 }
 
 /// Reads the config in `file`.
@@ -116,11 +122,20 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let tapped =
         sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
     let (taps, tapping) = tapped.unzip();
+    let logged = lines_of(&config).map(|sink| {
+        let (taps, logging) = Taps::new(sink, config.access_log.one_in, &meters.log_lines, life.clone());
+        (taps.reopen(), AccessLogs::new(taps, &config.access_log), logging)
+    });
+    let (reopen_log, logs, logging) = match logged {
+        Some((reopen, logs, logging)) => (Some(reopen), Some(logs), Some(logging)),
+        None => (None, None, None),
+    };
     let desks = Desks {
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
         taps,
+        logs,
         meters,
         threads: Arc::default(),
         id_key: http::IdKey(random_octets()?),
@@ -153,6 +168,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             redirects,
             certificates,
             table: Mutex::new(table),
+            reopen_log,
         }
     });
     // Served from the first answer on, if there is nothing newer in the state directory.
@@ -160,7 +176,10 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let control = control::router(Arc::clone(&node.control));
     let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control, tls }, life)?;
     if let Some(work) = tapping {
-        server.adopt(Taps::start(work)?);
+        server.adopt(Taps::start("dnstap", work)?);
+    }
+    if let Some(work) = logging {
+        server.adopt(Taps::start("access-log", work)?);
     }
     Ok((server, node.chores()))
 }
@@ -207,6 +226,8 @@ impl Node {
 
     /// Reads the config and what it points at again (SIGHUP).
     fn reload(&self, now: UnixMs) {
+        // Whatever becomes of the rest: who moved the file away waits for the new one.
+        self.reopen_log.iter().for_each(|reopen| reopen.store(true, Ordering::Release));
         let read = read_config(&self.file)
             .and_then(|config| Loaded::read(&config, &cache_of(&config), now).map(|loaded| (config, loaded)));
         let (config, loaded) = match read {
@@ -339,10 +360,23 @@ fn open_tls(config: &Config, meters: &Meters) -> io::Result<(Arc<Certificates>, 
 }
 
 /// Where `config` wants dnstap events.
-fn sink_of(config: &Config) -> Option<Sink> {
-    let file = config.dnstap.file.as_deref().map(|path| Sink::File(config.resolve(path)));
-    let socket = config.dnstap.socket.as_deref().map(|path| Sink::Socket(config.resolve(path)));
+fn sink_of(config: &Config) -> Option<Dnstap> {
+    let file = config.dnstap.file.as_deref().map(|path| Dnstap::File(config.resolve(path)));
+    let socket = config.dnstap.socket.as_deref().map(|path| Dnstap::Socket(config.resolve(path)));
     file.or(socket)
+}
+
+/// Where `config` wants lines of the access log.
+fn lines_of(config: &Config) -> Option<Lines> {
+    Some(match config.access_log.to.as_ref()? {
+        LogTo::Stdout => Lines::Stdout,
+        LogTo::File(path) => Lines::File(config.resolve(path)),
+        LogTo::Syslog => Lines::Syslog {
+            socket: config.resolve(&config.access_log.syslog_socket),
+            facility: config.access_log.syslog_facility,
+            host: host_name(),
+        },
+    })
 }
 
 /// Octets that nobody knows.
@@ -412,6 +446,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.table.state_dir != after.table.state_dir
         || before.table.keep != after.table.keep
         || before.dnstap != after.dnstap
+        || before.access_log != after.access_log
         || before.log != after.log
 }
 

@@ -214,7 +214,7 @@ impl Writer<'_> {
             scope_len: self.choice.scope_len,
             chosen: self.chosen(ask, ranking),
             cluster: served.map(|place| fleet.cluster(place.cluster).name.to_string()),
-            outcome: outcome_name(self.choice.verdict),
+            outcome: self.choice.verdict.name(),
             first_match: first.map(|place| FirstMatch {
                 matched: kind_name(place.kind),
                 prefix: self.prefix_of(place),
@@ -306,7 +306,7 @@ impl Writer<'_> {
     fn why(&self, place: Place, served: Option<Place>) -> String {
         let last = self.notes.passed.iter().rev().find(|(p, ..)| p.cluster == place.cluster);
         if served.is_some_and(|s| s.cluster == place.cluster) {
-            let how = match outcome_name(self.choice.verdict) {
+            let how = match self.choice.verdict.name() {
                 "healthy" => "serves",
                 "shed_ignored" => "serves: every candidate sheds this key, so load marks are ignored",
                 "health_broken" => {
@@ -372,20 +372,5 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Route => "route",
         Kind::Geo => "geo",
         Kind::Default => "default",
-    }
-}
-
-fn outcome_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Serve { stage: Stage::Healthy, .. } => "healthy",
-        Verdict::Serve { stage: Stage::ShedIgnored, .. } => "shed_ignored",
-        Verdict::Serve { stage: Stage::HealthBroken, .. } => "health_broken",
-        Verdict::Serve { stage: Stage::Draining, .. } => "draining",
-        Verdict::Serve { stage: Stage::FailOpen, .. } => "fail_open",
-        Verdict::Fallback => "fallback",
-        Verdict::Denied => "denied",
-        Verdict::NoSuchFamily => "no_such_family",
-        Verdict::NoCandidate => "no_candidate",
-        Verdict::NobodyUp => "nobody_up",
     }
 }

@@ -105,6 +105,24 @@ pub enum Verdict {
     NobodyUp,
 }
 
+impl Verdict {
+    /// How whoever serves was found, or why nobody is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serve { stage: Stage::Healthy, .. } => "healthy",
+            Self::Serve { stage: Stage::ShedIgnored, .. } => "shed_ignored",
+            Self::Serve { stage: Stage::HealthBroken, .. } => "health_broken",
+            Self::Serve { stage: Stage::Draining, .. } => "draining",
+            Self::Serve { stage: Stage::FailOpen, .. } => "fail_open",
+            Self::Fallback => "fallback",
+            Self::Denied => "denied",
+            Self::NoSuchFamily => "no_such_family",
+            Self::NoCandidate => "no_candidate",
+            Self::NobodyUp => "nobody_up",
+        }
+    }
+}
+
 /// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
