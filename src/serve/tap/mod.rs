@@ -224,9 +224,7 @@ impl<S: Sink> Tapper<S> {
     fn write(&mut self, mut open: S::Open) -> io::Result<()> {
         let mut closing = None;
         loop {
-            if self.reopen.swap(false, Ordering::AcqRel) {
-                open = self.replace(open)?;
-            }
+            let is_reopened = self.reopen.swap(false, Ordering::AcqRel);
             let rest = self.put_all(&mut open)?;
             if self.life.is_closing() {
                 closing = closing.or_else(|| Some(Instant::now()));
@@ -238,6 +236,10 @@ impl<S: Sink> Tapper<S> {
             }
             open.flush()?;
             self.flushed();
+            // What was queued before goes where it belonged.
+            if is_reopened {
+                open = self.replace(open)?;
+            }
             thread::sleep(LOOK);
         }
     }
