@@ -9,6 +9,7 @@
 //! | `streams` | bytes over TCP as no resolver would send them |
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
 //! | `access_log` | readers of the access log: rotation, syslog, an appliance's log |
+//! | `countries` | country rules, by `curl` and `dig` |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -20,6 +21,8 @@
 mod access_log;
 #[path = "outsiders/conformance.rs"]
 mod conformance;
+#[path = "outsiders/countries.rs"]
+mod countries;
 #[path = "outsiders/flood.rs"]
 mod flood;
 #[allow(dead_code, reason = "each test binary uses its part")]

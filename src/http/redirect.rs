@@ -13,6 +13,7 @@ use super::location::{Locator, Mark};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
+use crate::fleet::Country;
 use crate::fleet::{ApplianceId, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
@@ -27,6 +28,8 @@ use std::fmt::Write;
 const RETRY_AFTER_S: u32 = 5;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
+/// The type of what people read.
+const PLAIN: &str = "text/plain; charset=utf-8";
 /// What config says about redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -207,7 +210,7 @@ fn serve(
     let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
     let places = Places { world, service, choice: &choice, ranking, locator, id };
     let led = if choice.verdict == Verdict::Denied {
-        plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
+        denied(reply, &places, client, is_list);
         None
     } else if is_list {
         list(reply, &places, settings.locations_max)
@@ -310,7 +313,38 @@ fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> Option<Led> {
     // Strings and numbers always serialise.
     reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
     reply.set(Field::ContentType, "application/json");
+    reply.set(Field::Vary, "Accept");
     led
+}
+
+/// What a client of a denied country is told, in the form that it asks for.
+#[derive(Debug, Serialize)]
+struct Denial<'a> {
+    error: &'static str,
+    service: &'a str,
+    /// As GeoIP has it; `null` when it is not known.
+    country: Option<&'a str>,
+}
+
+/// The refusal that a country rule makes (RFC 7725): of which service, and where the client is taken to be.
+fn denied(reply: &mut Reply, places: &Places<'_>, client: Client, asks_json: bool) {
+    let geography = places.world.geography();
+    // An address that is nobody's on the Internet is nowhere.
+    let location = Some(geography.lookup(client.addr())).filter(|_| !places.choice.peer_decides);
+    let country = location.and_then(|id| geography.location(id).country);
+    let (service, country) = (&*places.service.name, country.as_ref().map(Country::as_str));
+    reply.start(StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS);
+    if asks_json {
+        let denial = Denial { error: "not available in this country", service, country };
+        // Strings always serialise.
+        reply.set_body(&serde_json::to_vec(&denial).unwrap_or_default());
+        reply.set(Field::ContentType, "application/json");
+    } else {
+        let place = country.unwrap_or("a country that is not known");
+        reply.set_body(format!("{service} is not available in {place}").as_bytes());
+        reply.set(Field::ContentType, PLAIN);
+    }
+    reply.set(Field::Vary, "Accept");
 }
 
 /// The answer to OPTIONS, which any method's preflight gets too.
@@ -415,7 +449,7 @@ fn stage_name(stage: Stage) -> &'static str {
 fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
     reply.start(status);
     reply.set_body(text.as_bytes());
-    reply.set(Field::ContentType, "text/plain; charset=utf-8");
+    reply.set(Field::ContentType, PLAIN);
 }
 
 /// 503 until `seconds` from now.

@@ -23,6 +23,8 @@ pub enum Field {
     RetryAfter,
     /// `Allow`.
     Allow,
+    /// `Vary`.
+    Vary,
     /// `X-Steer-Decision`: how the decision was made.
     Decision,
     /// `Access-Control-Allow-Origin`.
@@ -47,6 +49,7 @@ impl Field {
             Self::ContentLength => "\r\nContent-Length: ",
             Self::RetryAfter => "\r\nRetry-After: ",
             Self::Allow => "\r\nAllow: ",
+            Self::Vary => "\r\nVary: ",
             Self::Decision => "\r\nX-Steer-Decision: ",
             Self::AllowOrigin => "\r\nAccess-Control-Allow-Origin: ",
             Self::AllowMethods => "\r\nAccess-Control-Allow-Methods: ",
@@ -65,6 +68,7 @@ impl Field {
             Self::ContentLength => header::CONTENT_LENGTH,
             Self::RetryAfter => header::RETRY_AFTER,
             Self::Allow => header::ALLOW,
+            Self::Vary => header::VARY,
             Self::Decision => HeaderName::from_static("x-steer-decision"),
             Self::AllowOrigin => header::ACCESS_CONTROL_ALLOW_ORIGIN,
             Self::AllowMethods => header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -177,6 +181,7 @@ mod tests {
             Field::ContentLength,
             Field::RetryAfter,
             Field::Allow,
+            Field::Vary,
             Field::Decision,
             Field::AllowOrigin,
             Field::AllowMethods,

@@ -316,6 +316,24 @@ fn ids_ride_in_urls_to_appliances_where_configured() {
     assert_eq!(ids, [Some(expected.next_id()), None, Some(expected.next_id())]);
 }
 
+#[test]
+fn a_denied_client_is_told_of_what_and_where_it_is_taken_to_be() {
+    let world = world(State::Up);
+    let told = |request: &str| ask_with(&world, &settings(), &format!("{request}|Host: geo.cdn.example"));
+    // There is no GeoIP here, and with an allow list an unknown country is denied.
+    let text = told("GET /");
+    assert_eq!(text.response.body(), "geo.cdn.example is not available in a country that is not known");
+    assert_eq!(header(&text.response, "content-type"), "text/plain; charset=utf-8");
+    assert_eq!(header(&text.response, "vary"), "Accept");
+    assert_eq!(told("POST /").response.body(), text.response.body());
+    let json = told("GET /?format=json");
+    let expected = r#"{"error":"not available in this country","service":"geo.cdn.example","country":null}"#;
+    assert_eq!(json.response.body(), expected);
+    assert_eq!(header(&json.response, "content-type"), "application/json");
+    let head = told("HEAD /").response;
+    assert_eq!((head.body().len(), header(&head, "content-length")), (0, "63"));
+}
+
 /// A generator of numbers from a seed (SplitMix64).
 pub(crate) struct Numbers(pub u64);
 

@@ -18,7 +18,7 @@ use crate::serve::meters::{Meters, Packet, Signed};
 use crate::serve::run::now;
 use crate::serve::tap::{Tap, Taps};
 use crate::snapshot::Snapshot;
-use crate::steer::{Choice, Match};
+use crate::steer::{Choice, Match, Verdict};
 use crate::units::UnixMs;
 use arc_swap::{ArcSwap, Guard};
 use std::fmt;
@@ -53,18 +53,23 @@ struct DecisionCounter {
     /// The thread's number.
     thread: usize,
     decisions: Writer<Match>,
+    denied: Writer<Unlabelled>,
 }
 
 impl DecisionCounter {
     /// That of the next thread.
     fn new(desks: &Desks) -> Self {
         let thread = desks.threads.fetch_add(1, Ordering::Relaxed);
-        Self { thread, decisions: desks.meters.decisions.writer() }
+        let (decisions, denied) = (desks.meters.decisions.writer(), desks.meters.denied.writer());
+        Self { thread, decisions, denied }
     }
 
     /// Counts `choice`, made for `service` of `world`.
     fn count(&self, world: &Snapshot, service: ServiceId, choice: &Choice) {
         self.decisions.count(choice.matched());
+        if choice.verdict == Verdict::Denied {
+            self.denied.count(Unlabelled);
+        }
         world.count_answer(self.thread, service, choice.cluster());
     }
 }

@@ -158,6 +158,8 @@ pub struct Meters {
     pub respond: Arc<Histogram>,
     /// Decisions, by what put whoever serves on the list.
     pub decisions: Arc<Counters<Match>>,
+    /// Decisions that a country rule made.
+    pub denied: Arc<Counters<Unlabelled>>,
 }
 
 impl Meters {
@@ -215,6 +217,9 @@ impl Meters {
             "match",
             decisions,
         );
+        let denied = Arc::clone(&self.denied);
+        let help = "Decisions for clients whose country the service denies, over DNS and HTTP.";
+        out.unlabelled("steerd_decisions_denied", help, denied);
         let services = Arc::clone(&publisher.answers().services);
         out.tallies("steerd_service_answers", "Answers, by service.", "service", services);
         let clusters = Arc::clone(&publisher.answers().clusters);
