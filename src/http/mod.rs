@@ -14,6 +14,7 @@
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
 //! | `redirect` | the policy, on one screen |
+//! | `steering` | content steering: the order of pathways for a player's session |
 //! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
@@ -25,6 +26,7 @@ mod location;
 pub mod octets;
 pub mod redirect;
 mod reply;
+pub mod steering;
 mod target;
 
 pub use client::{Caller, Trust};
@@ -58,6 +60,12 @@ pub enum HttpOutcome {
     Nobody,
     /// No table yet: 503.
     NotReady,
+    /// Given the order of pathways: 200.
+    Steered,
+    /// Asked for the order of pathways of a service that is no more: 410.
+    SteeringGone,
+    /// Asked for that of a name that is no service: 404.
+    SteeringUnknown,
     /// A DNS query, answered: 200.
     Dns,
     /// A DNS query that was none: 400, 405, 408, 413 or 415.
@@ -76,6 +84,9 @@ impl Label for HttpOutcome {
         Self::Denied,
         Self::Nobody,
         Self::NotReady,
+        Self::Steered,
+        Self::SteeringGone,
+        Self::SteeringUnknown,
         Self::Dns,
         Self::DnsRefused,
     ];
@@ -96,6 +107,9 @@ impl Label for HttpOutcome {
             Self::Denied => "denied",
             Self::Nobody => "nobody",
             Self::NotReady => "not_ready",
+            Self::Steered => "steered",
+            Self::SteeringGone => "steering_gone",
+            Self::SteeringUnknown => "steering_unknown",
             Self::Dns => "dns",
             Self::DnsRefused => "dns_refused",
         }

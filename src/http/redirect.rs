@@ -23,7 +23,7 @@ use std::fmt::Write;
 
 /// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
 /// made by steering may be kept (ruling 26).
-const RETRY_AFTER_S: u32 = 5;
+pub(super) const RETRY_AFTER_S: u32 = 5;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 /// What config says about redirects.
@@ -53,8 +53,8 @@ impl From<&config::Http> for Settings {
 /// Buffers of a worker, used again for every request.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    ranking: Ranking,
-    reply: Reply,
+    pub(super) ranking: Ranking,
+    pub(super) reply: Reply,
 }
 
 impl Scratch {
@@ -336,14 +336,14 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 /// A refusal that `text` explains to people.
-fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
+pub(super) fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
     reply.start(status);
     reply.set_body(text.as_bytes());
     reply.set(Field::ContentType, "text/plain; charset=utf-8");
 }
 
 /// 503 until `seconds` from now.
-fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
+pub(super) fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
     plain(reply, StatusCode::SERVICE_UNAVAILABLE, text);
     reply.set_by(Field::RetryAfter, |value| write!(value, "{seconds}").is_ok());
 }

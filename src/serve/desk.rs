@@ -7,6 +7,7 @@ use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::ServiceId;
+use crate::http::steering::{self, Demotion, PathwayKind, Polled, SessionSeen};
 use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
@@ -35,6 +36,8 @@ pub struct Desks {
     pub server: Arc<ArcSwap<dns::Server>>,
     /// What config says about redirects; replaced by a reload.
     pub redirects: Arc<ArcSwap<http::Settings>>,
+    /// What config says about content steering; replaced by a reload.
+    pub steering: Arc<ArcSwap<steering::Settings>>,
     /// Where packets are told of, if they are.
     pub taps: Option<Taps>,
     /// Counters.
@@ -252,8 +255,10 @@ impl Answer for DnsDesk {
 pub struct HttpDesk {
     publisher: Arc<Publisher>,
     settings: Arc<ArcSwap<http::Settings>>,
+    steering: Arc<ArcSwap<steering::Settings>>,
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
+    polls: PollCounter,
     refused: Writer<Unlabelled>,
     not_introduced: Writer<Unlabelled>,
     times: HistogramWriter,
@@ -274,8 +279,10 @@ impl MakeRespond for Desks {
         HttpDesk {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
+            steering: Arc::clone(&self.steering),
             scratch: http::Scratch::default(),
             requests: meters.requests.writer(),
+            polls: PollCounter::new(meters),
             refused: meters.refused.writer(),
             not_introduced: meters.not_introduced.writer(),
             times: meters.respond.writer(),
@@ -284,11 +291,50 @@ impl MakeRespond for Desks {
     }
 }
 
+impl HttpDesk {
+    /// Answers a request for content steering; `None` when it is another.
+    fn steer(&mut self, world: &Snapshot, settings: &http::Settings, head: &Head<'_>) -> Option<Polled> {
+        // Few are, and only those need the time.
+        head.asked.path_and_query.filter(|path| steering::is_path(path))?;
+        let rules = self.steering.load();
+        let desk = steering::Desk { world, trust: &settings.trust, settings: &rules, now: now() };
+        steering::respond(&desk, &mut self.scratch, head)
+    }
+}
+
+/// Counts what players say in polls.
+struct PollCounter {
+    sessions: Writer<SessionSeen>,
+    reports: Writer<PathwayKind>,
+    demotions: Writer<Demotion>,
+}
+
+impl PollCounter {
+    /// That of one more thread.
+    fn new(meters: &Meters) -> Self {
+        let (sessions, reports) = (meters.sessions.writer(), meters.reports.writer());
+        Self { sessions, reports, demotions: meters.demotions.writer() }
+    }
+
+    /// Counts `polled`.
+    fn count(&self, polled: &Polled) {
+        polled.session.into_iter().for_each(|seen| self.sessions.count(seen));
+        polled.reports.iter().for_each(|kind| self.reports.count(*kind));
+        polled.demotion.into_iter().for_each(|change| self.demotions.count(change));
+    }
+}
+
 impl Respond for HttpDesk {
     fn respond(&mut self, head: &Head<'_>) -> &Reply {
         let world = self.publisher.load();
         let settings = self.settings.load();
-        let answer = http::respond(&world, &settings, &mut self.scratch, head);
+        let answer = match self.steer(&world, &settings, head) {
+            Some(polled) => {
+                self.polls.count(&polled);
+                polled.answer
+            }
+            None => http::respond(&world, &settings, &mut self.scratch, head),
+        };
         self.requests.count(answer.outcome);
         if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
             self.decided.count(&world, service, choice);

@@ -11,6 +11,7 @@ use crate::distribution::file::TableFile;
 use crate::dns;
 use crate::geo::Geography;
 use crate::http;
+use crate::http::steering::{self, SessionSecret};
 use crate::problem::Problem;
 use crate::proxy::Speakers;
 use crate::publish::cache::Cache;
@@ -73,6 +74,9 @@ pub struct Node {
     /// What makes cookies where config names no file of secrets.
     cookie_secret: dns::Secret,
     redirects: Arc<ArcSwap<http::Settings>>,
+    steering: Arc<ArcSwap<steering::Settings>>,
+    /// What signs sessions where config names no file of secrets.
+    session_secret: SessionSecret,
     certificates: Arc<Certificates>,
     table: Mutex<Option<TableFile>>,
 }
@@ -100,7 +104,10 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let cookie_secret = new_secret()?;
+    let cookie_secret = dns::Secret(random()?);
+    let session_secret = SessionSecret::new(&random()?);
+    let steering = with_session_secret(loaded.steering, &session_secret);
+    let steering = Arc::new(ArcSwap::from_pointee(steering));
     let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
@@ -120,6 +127,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
+        steering: Arc::clone(&steering),
         taps,
         meters,
         threads: Arc::default(),
@@ -150,6 +158,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             server,
             cookie_secret,
             redirects,
+            steering,
+            session_secret,
             certificates,
             table: Mutex::new(table),
         }
@@ -228,6 +238,7 @@ impl Node {
         self.control.auth.store(Arc::new(loaded.auth));
         self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
+        self.steering.store(Arc::new(with_session_secret(loaded.steering, &self.session_secret)));
         self.certificates.replace(&config);
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
@@ -344,16 +355,24 @@ fn sink_of(config: &Config) -> Option<Sink> {
     file.or(socket)
 }
 
-/// A secret that nobody knows.
+/// Octets that nobody knows.
 ///
 /// # Errors
 /// When the system has no random octets.
-fn new_secret() -> io::Result<dns::Secret> {
-    let mut octets = [0; 16];
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut octets = [0; N];
     SystemRandom::new()
         .fill(&mut octets)
         .map_err(|_| io::Error::other("the system gives no random octets"))?;
-    Ok(dns::Secret(octets))
+    Ok(octets)
+}
+
+/// `settings` with `secret` for sessions, where config names none.
+fn with_session_secret(mut settings: steering::Settings, secret: &SessionSecret) -> steering::Settings {
+    if settings.secrets.is_empty() {
+        settings.secrets.push(secret.clone());
+    }
+    settings
 }
 
 /// `server` with `secret` for its cookies, where `config` wants cookies and names no secrets.

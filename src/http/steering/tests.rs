@@ -1,0 +1,1 @@
+//! Content steering by example.
