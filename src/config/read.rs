@@ -407,7 +407,10 @@ fn web_url(at: &mut RawTable<'_, '_>, key: &'static str) -> Option<Box<str>> {
     let rest = text.value.strip_prefix("https://").or_else(|| text.value.strip_prefix("http://"));
     let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~:/[]".contains(&octet);
     let is_url = rest.is_some_and(|rest| {
-        rest.bytes().all(is_plain) && !rest.starts_with(['/', ':']) && !rest.is_empty() && !rest.ends_with('/')
+        rest.bytes().all(is_plain)
+            && !rest.starts_with(['/', ':'])
+            && !rest.is_empty()
+            && !rest.ends_with('/')
     });
     if is_url {
         return Some(text.value.into());

@@ -14,12 +14,16 @@
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
 //! | `redirect` | the policy, on one screen |
+//! | `diversity` | lists that are not all of one failure domain |
+//! | `advice` | the ranked list for whoever asks on a player's behalf |
 //! | `steering` | content steering: the order of pathways for a player's session |
 //! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
+pub mod advice;
 pub mod client;
 pub mod content_key;
+mod diversity;
 pub mod doh;
 mod head;
 mod location;
@@ -66,6 +70,10 @@ pub enum HttpOutcome {
     SteeringGone,
     /// Asked for that of a name that is no service: 404.
     SteeringUnknown,
+    /// A playback service's question, answered: 200.
+    Advised,
+    /// A playback service's question that was none, or not from a trusted peer: 400, 403, 404, 408, 413 or 503.
+    AdviceRefused,
     /// A DNS query, answered: 200.
     Dns,
     /// A DNS query that was none: 400, 405, 408, 413 or 415.
@@ -87,6 +95,8 @@ impl Label for HttpOutcome {
         Self::Steered,
         Self::SteeringGone,
         Self::SteeringUnknown,
+        Self::Advised,
+        Self::AdviceRefused,
         Self::Dns,
         Self::DnsRefused,
     ];
@@ -110,6 +120,8 @@ impl Label for HttpOutcome {
             Self::Steered => "steered",
             Self::SteeringGone => "steering_gone",
             Self::SteeringUnknown => "steering_unknown",
+            Self::Advised => "advised",
+            Self::AdviceRefused => "advice_refused",
             Self::Dns => "dns",
             Self::DnsRefused => "dns_refused",
         }

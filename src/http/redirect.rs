@@ -7,12 +7,13 @@
 use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
+use super::diversity::diverse;
 use super::head::{Fields, Head};
 use super::location::Locator;
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{Service, ServiceId};
+use crate::fleet::{ApplianceId, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -155,7 +156,8 @@ fn serve(
             return (HttpOutcome::Redirected, choice);
         }
     }
-    let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
+    let whole = if is_list { Want::Each(client.family()) } else { Want::Ranked(client.family()) };
+    let choice = steer(world, &ask(whole), ranking);
     let places = Places { world, service, choice: &choice, ranking, locator };
     let is_ours = matches!(choice.verdict, Verdict::Serve { .. });
     let outcome = if choice.verdict == Verdict::Denied {
@@ -206,17 +208,20 @@ impl Places<'_> {
         }
     }
 
-    /// At most `count` URLs, best first.
+    /// At most `count` URLs, best first, not all of one failure domain where there are others.
     fn list(&self, count: usize) -> Vec<String> {
         if !matches!(self.choice.verdict, Verdict::Serve { .. }) {
             let mut url = String::new();
             return if self.write_best(&mut url) { vec![url] } else { Vec::new() };
         }
-        let urls = self.ranking.appliances().iter().filter_map(|id| {
+        let fleet = self.world.fleet();
+        let url_of = |id: &ApplianceId| {
             let mut url = String::new();
-            self.locator.write_on(self.world.fleet().appliance(*id), &mut url).then_some(url)
-        });
-        urls.take(count).collect()
+            self.locator.write_on(fleet.appliance(*id), &mut url).then_some(url)
+        };
+        let ranked = self.ranking.appliances().iter().filter(|id| url_of(id).is_some());
+        let ranked: Vec<ApplianceId> = ranked.copied().collect();
+        diverse(fleet, &ranked, count).iter().filter_map(url_of).collect()
     }
 }
 

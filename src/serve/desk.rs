@@ -6,7 +6,7 @@
 use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
-use crate::fleet::ServiceId;
+use crate::fleet::{Scheme, ServiceId};
 use crate::http::steering::{self, Demotion, PathwayKind, Polled, SessionSeen};
 use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
@@ -21,6 +21,7 @@ use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Match};
 use crate::units::UnixMs;
 use arc_swap::{ArcSwap, Guard};
+use hyper::StatusCode;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -352,6 +353,19 @@ impl Respond for HttpDesk {
 
     fn note_dns(&mut self, is_answered: bool) {
         self.requests.count(if is_answered { HttpOutcome::Dns } else { HttpOutcome::DnsRefused });
+    }
+
+    fn admit_advice(&mut self, head: &Head<'_>) -> Option<Result<(), (StatusCode, Vec<u8>)>> {
+        http::advice::admit(&self.publisher.load(), &self.settings.load(), head)
+    }
+
+    fn advise(&mut self, scheme: Scheme, body: &[u8]) -> (StatusCode, Vec<u8>) {
+        let count = self.settings.load().locations_max;
+        http::advice::advise(&self.publisher.load(), count, scheme, body)
+    }
+
+    fn note_advice(&mut self, is_given: bool) {
+        self.requests.count(if is_given { HttpOutcome::Advised } else { HttpOutcome::AdviceRefused });
     }
 
     fn refused(&mut self, why: Turned) {

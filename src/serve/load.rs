@@ -196,9 +196,7 @@ fn cookie_secrets(path: &Path) -> Result<Vec<Secret>, Vec<Problem>> {
 pub fn steering(config: &Config) -> Result<steering::Settings, Vec<Problem>> {
     let rules = config.steering.clone();
     let secrets = match &rules.secret_file {
-        Some(file) => {
-            secrets("steering.secret_file", &config.resolve(file), 64, SessionSecret::of_hex)?
-        }
+        Some(file) => secrets("steering.secret_file", &config.resolve(file), 64, SessionSecret::of_hex)?,
         None => Vec::new(),
     };
     Ok(steering::Settings { rules, secrets })

@@ -22,6 +22,7 @@
 #![allow(clippy::disallowed_methods, reason = "sockets and threads live by the clock")]
 
 mod accept;
+mod advice;
 pub mod answer;
 pub mod bind;
 mod control;

@@ -9,6 +9,7 @@ use crate::config::{Config, Listen};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
+use crate::fleet::Scheme;
 use crate::geo::Geography;
 use crate::http;
 use crate::http::steering::{self, SessionSecret};
@@ -33,7 +34,7 @@ use std::fs;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
@@ -71,14 +72,19 @@ pub struct Node {
     publisher: Arc<Publisher>,
     control: Arc<ControlState>,
     server: Arc<ArcSwap<dns::Server>>,
-    /// What makes cookies where config names no file of secrets.
-    cookie_secret: dns::Secret,
+    secrets: Secrets,
     redirects: Arc<ArcSwap<http::Settings>>,
     steering: Arc<ArcSwap<steering::Settings>>,
-    /// What signs sessions where config names no file of secrets.
-    session_secret: SessionSecret,
     certificates: Arc<Certificates>,
     table: Mutex<Option<TableFile>>,
+}
+
+/// What is used where config names no file of secrets.
+struct Secrets {
+    /// Makes cookies.
+    cookies: dns::Secret,
+    /// Signs sessions.
+    sessions: SessionSecret,
 }
 
 /// Reads the config in `file`.
@@ -104,11 +110,9 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let cookie_secret = dns::Secret(random()?);
-    let session_secret = SessionSecret::new(&random()?);
-    let steering = with_session_secret(loaded.steering, &session_secret);
-    let steering = Arc::new(ArcSwap::from_pointee(steering));
-    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
+    let secrets = Secrets { cookies: dns::Secret(random()?), sessions: SessionSecret::new(&random()?) };
+    let steering = Arc::new(ArcSwap::from_pointee(with_session_secret(loaded.steering, &secrets.sessions)));
+    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, secrets.cookies)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
@@ -132,20 +136,16 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         meters,
         threads: Arc::default(),
     };
-    let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
-        let reloader = node.clone();
-        let reload = move |force| match reloader.upgrade() {
-            Some(node) => node.reload_data(force, now()),
-            None => Err(Refusal::Busy),
-        };
+    let node = Arc::new_cyclic(|node: &Weak<Node>| {
         let control = ControlState {
             publisher: Arc::clone(&publisher),
             auth: ArcSwap::from_pointee(loaded.auth),
             audit,
             clock: now,
             render_metrics: Arc::new(render),
-            reload: Arc::new(reload),
+            reload: reload_by(node.clone()),
             take_key: http::content_key,
+            advise: advise_by(Arc::clone(&redirects)),
             is_draining: Arc::clone(life.is_draining()),
             body_octets_max: config.control.body_octets_max(),
             node: host_name(),
@@ -156,10 +156,9 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             publisher,
             control: Arc::new(control),
             server,
-            cookie_secret,
+            secrets,
             redirects,
             steering,
-            session_secret,
             certificates,
             table: Mutex::new(table),
         }
@@ -172,6 +171,21 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         server.adopt(Taps::start(work)?);
     }
     Ok((server, node.chores()))
+}
+
+/// What rereads the files of a node.
+fn reload_by(node: Weak<Node>) -> control::Reload {
+    Arc::new(move |force| match node.upgrade() {
+        Some(node) => node.reload_data(force, now()),
+        None => Err(Refusal::Busy),
+    })
+}
+
+/// What says where a client is to be sent, as many places as redirects list.
+fn advise_by(redirects: Arc<ArcSwap<http::Settings>>) -> control::Advise {
+    Arc::new(move |world, body| {
+        http::advice::advise(world, redirects.load().locations_max, Scheme::Http, body)
+    })
 }
 
 /// Reads what `config` points at and what the state directory holds, side by side: GeoIP and the last
@@ -236,9 +250,9 @@ impl Node {
             return;
         }
         self.control.auth.store(Arc::new(loaded.auth));
-        self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
+        self.server.store(Arc::new(with_secret(loaded.server, &config, self.secrets.cookies)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
-        self.steering.store(Arc::new(with_session_secret(loaded.steering, &self.session_secret)));
+        self.steering.store(Arc::new(with_session_secret(loaded.steering, &self.secrets.sessions)));
         self.certificates.replace(&config);
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {

@@ -287,10 +287,7 @@ pub fn is_affected(
         let standing = standings.of(place.cluster);
         let has_lost =
             |family| standing.up.of(family) == 0 && (family.is_none() || standing.active.of(family) > 0);
-        !standing.is_ok
-            || has_lost(None)
-            || has_lost(Some(family))
-            || (at < position && standing.is_shedding)
+        !standing.is_ok || has_lost(None) || has_lost(Some(family)) || (at < position && standing.is_shedding)
     };
     serving.up.all < serving.active.all || found.list.iter().enumerate().any(is_passed)
 }
@@ -620,14 +617,7 @@ impl Walk<'_> {
 
     /// Adds the best `most` of a cluster's appliances that take part at `stage` and belong to `part`, best
     /// first.
-    fn collect(
-        &self,
-        place: Place,
-        stage: Stage,
-        (with, without): Part,
-        most: usize,
-        ranking: &mut Ranking,
-    ) {
+    fn collect(&self, place: Place, stage: Stage, (with, without): Part, most: usize, ranking: &mut Ranking) {
         let fleet = self.world.fleet();
         ranking.scored.clear();
         for id in fleet.appliances_of(place.cluster) {

@@ -20,11 +20,12 @@ pub use session::SessionSecret;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
 use super::head::Head;
+use super::location::Locator;
 use super::redirect::{Answer, RETRY_AFTER_S, Scratch, plain, retry_later};
 use super::reply::{Field, Reply};
 use super::{HttpOutcome, target};
 use crate::config;
-use crate::fleet::{Service, ServiceId};
+use crate::fleet::{Scheme, Service, ServiceId};
 use crate::metrics::Label;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, Prefix};
@@ -34,7 +35,7 @@ use crate::units::UnixMs;
 use hyper::http::StatusCode;
 use pace::{Pace, PathwayHash};
 use params::Params;
-use pathways::{Decided, Way};
+use pathways::{Decided, Way, way_called};
 use serde::Serialize;
 use session::{Session, Unusable, seconds, since};
 use std::fmt::Write;
@@ -143,6 +144,33 @@ struct Manifest<'a> {
     /// What drafts of DASH content steering called it, and some players still do.
     #[serde(skip_serializing_if = "Option::is_none")]
     service_location_priority: Option<&'a [&'a str]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pathway_clones: Vec<PathwayClone<'a>>,
+}
+
+/// A pathway that playlists do not name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
+struct PathwayClone<'a> {
+    base_id: &'a str,
+    id: &'a str,
+    uri_replacement: UriReplacement<'a>,
+}
+
+/// What is different in its URIs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING-KEBAB-CASE")]
+struct UriReplacement<'a> {
+    host: &'a str,
+}
+
+impl<'a> PathwayClone<'a> {
+    /// How players are told of `way`; `None` where playlists do.
+    fn of(way: &'a Way<'_>) -> Option<Self> {
+        let cloned = way.clone.as_ref()?;
+        let uri_replacement = UriReplacement { host: &cloned.host };
+        Some(Self { base_id: cloned.base, id: &way.told, uri_replacement })
+    }
 }
 
 /// Whether `path_and_query` may ask for content steering.
@@ -162,9 +190,9 @@ pub fn respond(desk: &Desk<'_>, scratch: &mut Scratch, head: &Head<'_>) -> Optio
     let name = name.strip_suffix('.').unwrap_or(&name);
     let (fleet, reply) = (desk.world.fleet(), &mut scratch.reply);
     let is_name = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'*');
-    let found = fleet.service_by_name(name).or_else(|| {
-        fleet.service_of_host(name).filter(|_| name.len() <= 253 && name.bytes().all(is_name))
-    });
+    let found = fleet
+        .service_by_name(name)
+        .or_else(|| fleet.service_of_host(name).filter(|_| name.len() <= 253 && name.bytes().all(is_name)));
     let polled = if !desk.world.is_ready() {
         retry_later(reply, RETRY_AFTER_S, "no table yet");
         Polled::other(HttpOutcome::NotReady, None)
@@ -216,7 +244,8 @@ fn poll(desk: &Desk<'_>, scratch: &mut Scratch, head: &Head<'_>, id: ServiceId, 
         Some(Err(Unusable::Expired)) => (None, SessionSeen::Expired),
         Some(Err(Unusable::Foreign)) => (None, SessionSeen::Foreign),
     };
-    let asked = Asked { id, client: Client::of(client), said, session };
+    let scheme = caller.scheme.unwrap_or(head.scheme);
+    let asked = Asked { id, client: Client::of(client), scheme, said, session };
     let polled = asked.answer(desk, scratch, here);
     Polled { session: Some(seen), ..polled }
 }
@@ -233,6 +262,7 @@ impl Desk<'_> {
 struct Asked {
     id: ServiceId,
     client: Client,
+    scheme: Scheme,
     said: Params,
     /// The session that it goes on with.
     session: Option<Session>,
@@ -256,15 +286,17 @@ impl Asked {
         let key = key_of(world, &question, &found);
         let pace = self.session.map_or(Pace::default(), |session| session.pace);
         let mut session = Session { issued_s: seconds(desk.now), network, learnt_s, key, pace };
-        let decided = |pace| Decided { world, service, found: &found, choice: &choice, ranking, pace };
+        let locator = Locator::new(service, self.scheme, client.family(), "");
+        let (found, choice, ranking) = (&found, &choice, &*ranking);
+        let decided = |pace| Decided { world, service, found, choice, ranking, pace, locator };
         let ways = decided(&pace).ways();
         let (reports, demotion) = self.take_reports(desk, &ways, &mut session.pace);
         let ways = if session.pace == pace { ways } else { decided(&session.pace).ways() };
-        let is_affected = is_affected(world, self.id, client.family(), &found, &choice);
+        let is_affected = is_affected(world, self.id, client.family(), found, choice);
         let ttl_s = ttl_s(&desk.settings.rules, is_affected, &session);
         let is_told = self.write(desk, reply, service, &ways, &session, ttl_s);
         let outcome = if is_told { HttpOutcome::Steered } else { HttpOutcome::Nobody };
-        let answer = Answer { outcome, service: Some(self.id), choice: Some(choice) };
+        let answer = Answer { outcome, service: Some(self.id), choice: Some(*choice) };
         Polled { answer, session: None, reports, demotion }
     }
 
@@ -279,10 +311,7 @@ impl Asked {
                 return (session.network, session.learnt_s, client, found);
             }
         }
-        let family = self.client.family();
-        let least = NETWORK_LEN.iter().find(|(of, _)| *of == family).map_or(0, |(_, len)| *len);
-        let network = Prefix::around(self.client.addr(), here.scope_len.max(least).min(family.bits()));
-        (network, seconds(desk.now), self.client, here)
+        (network_of(self.client, &here), seconds(desk.now), self.client, here)
     }
 
     /// Takes what the player says of pathways' throughput: what it was about, and what it changed.
@@ -292,8 +321,7 @@ impl Asked {
         ways: &[Way<'_>],
         pace: &mut Pace,
     ) -> (Vec<PathwayKind>, Option<Demotion>) {
-        let way = |pathway: &str| ways.iter().find(|way| way.id == pathway);
-        let kind = |pathway: &str| way(pathway).map_or(PathwayKind::Unknown, |way| way.kind);
+        let kind = |pathway: &str| way_called(ways, pathway).map_or(PathwayKind::Unknown, |way| way.kind);
         let kinds = self.said.reports.iter().map(|report| kind(&report.pathway)).collect();
         let low_bps = u64::from(desk.settings.rules.demote_below_kbps) * 1000;
         let silent_max_s = desk.settings.rules.ttl_s.saturating_mul(2).max(PACE_HELD_S);
@@ -306,9 +334,10 @@ impl Asked {
         if low_bps == 0 {
             return (kinds, None);
         }
-        let known = self.said.reports.iter().filter_map(|report| {
-            Some((PathwayHash::of(&way(&report.pathway)?.id), report.bps))
-        });
+        let known =
+            self.said.reports.iter().filter_map(|report| {
+                Some((PathwayHash::of(&way_called(ways, &report.pathway)?.id), report.bps))
+            });
         (kinds, pace.poll(&known.collect::<Vec<_>>(), low_bps))
     }
 
@@ -322,7 +351,8 @@ impl Asked {
         session: &Session,
         ttl_s: u32,
     ) -> bool {
-        let ids: Vec<&str> = ways.iter().map(|way| &*way.id).collect();
+        let ids: Vec<&str> = ways.iter().map(|way| &*way.told).collect();
+
         if ids.is_empty() {
             retry_later(reply, RETRY_AFTER_S, "nobody may serve this client");
             return false;
@@ -333,6 +363,7 @@ impl Asked {
             reload_uri: self.reload_uri(desk, service, session),
             pathway_priority: &ids,
             service_location_priority: self.said.is_dash.then_some(&ids),
+            pathway_clones: ways.iter().filter_map(PathwayClone::of).collect(),
         };
         reply.start(StatusCode::OK);
         // Strings and numbers always serialise.
@@ -352,6 +383,16 @@ impl Asked {
         }
         Some(uri)
     }
+}
+
+/// The network of a client as far as its list depends on it. What scopes do not hold for stays whole: space that
+/// decides nothing for others, and networks whose first address stands for somebody's of the other family.
+fn network_of(client: Client, found: &Found<'_>) -> Prefix {
+    let (addr, bits) = (client.addr(), client.family().bits());
+    let least = NETWORK_LEN.iter().find(|(of, _)| *of == client.family()).map_or(0, |(_, len)| *len);
+    let network = Prefix::around(addr, found.scope_len.max(least).min(bits));
+    let is_whole = found.is_special || Client::of(network.first()).addr() != network.first();
+    if is_whole { Prefix::around(addr, bits) } else { network }
 }
 
 /// Seconds until the player asks again: not all of a crowd at once, and each always after the same time.

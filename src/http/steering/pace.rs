@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn a_demotion_lasts_six_polls() {
-        assert_eq!(play("a1 a1 a1 b9000 b9000 b9000 - - b9000 a9000"), ". . a:demoted a a a a a .:promoted .");
+        assert_eq!(
+            play("a1 a1 a1 b9000 b9000 b9000 - - b9000 a9000"),
+            ". . a:demoted a a a a a .:promoted ."
+        );
         // Whoever stays on it all the same is not told twice.
         assert_eq!(play("a1 a1 a1 a1 a1 a1 a1 a1 a1"), ". . a:demoted a a a a a .:promoted");
     }

@@ -142,7 +142,10 @@ mod tests {
             // Said again by a player that appends.
             ("_HLS_pathway=a&_HLS_throughput=1&_HLS_pathway=b&_HLS_throughput=2", "b=2"),
             ("session=x&session=y", "session y"),
-            ("session=abc&client=192.0.2.7&path=%2Fa+b%2Fc%3Fd", "session abc client 192.0.2.7 path /a b/c?d"),
+            (
+                "session=abc&client=192.0.2.7&path=%2Fa+b%2Fc%3Fd",
+                "session abc client 192.0.2.7 path /a b/c?d",
+            ),
         ] {
             assert_eq!(read(query), expected, "{query}");
         }
@@ -176,9 +179,14 @@ mod tests {
 
     #[test]
     fn escapes_are_taken_out() {
-        for (text, expected) in
-            [("a%20b+c", "a b c"), ("%", "%"), ("%4", "%4"), ("%4g", "%4g"), ("%e9", "\u{fffd}"), ("%C3%A9", "é")]
-        {
+        for (text, expected) in [
+            ("a%20b+c", "a b c"),
+            ("%", "%"),
+            ("%4", "%4"),
+            ("%4g", "%4g"),
+            ("%e9", "\u{fffd}"),
+            ("%C3%A9", "é"),
+        ] {
             assert_eq!(decoded(text), expected, "{text}");
         }
     }

@@ -134,8 +134,7 @@ impl Session {
         now: UnixMs,
     ) -> Result<Self, Unusable> {
         let octets = BASE64URL_NOPAD.decode(token.as_bytes()).map_err(|_| Unusable::Foreign)?;
-        let (body, signature) =
-            octets.split_last_chunk::<SIGNATURE_LEN>().ok_or(Unusable::Foreign)?;
+        let (body, signature) = octets.split_last_chunk::<SIGNATURE_LEN>().ok_or(Unusable::Foreign)?;
         let is_by = |secret: &SessionSecret| is_equal(&secret.sign(service, body), signature);
         if !secrets.iter().any(is_by) {
             return Err(Unusable::Foreign);
@@ -222,9 +221,15 @@ mod tests {
 
     #[test]
     fn what_is_sealed_is_opened() {
-        for network in
-            ["0.0.0.0/0", "192.0.2.0/24", "192.0.2.7/32", "10.64.0.0/10", "::/0", "2001:db8::/56", "2001:db8::7/128"]
-        {
+        for network in [
+            "0.0.0.0/0",
+            "192.0.2.0/24",
+            "192.0.2.7/32",
+            "10.64.0.0/10",
+            "::/0",
+            "2001:db8::/56",
+            "2001:db8::7/128",
+        ] {
             let session = session(network);
             let token = session.seal(&[secret(1)], "a").expect("a secret");
             assert_eq!(Session::open(&token, &[secret(1)], "a", NOW), Ok(session), "{network}");
