@@ -182,7 +182,7 @@ fn manifest(world: &Snapshot, client: IpAddr, target: &str) -> (u16, Value) {
         let (status, again) = poll(client, reload);
         assert_eq!(status, 200, "{target}");
         for key in ["PATHWAY-PRIORITY", "PATHWAY-CLONES", "TTL"] {
-            assert_eq!(again[key], first.1[key], "{target}");
+            assert_eq!(again[key], first.1[key], "{client} {target}");
         }
     }
     first

@@ -29,7 +29,7 @@ use crate::fleet::{Scheme, Service, ServiceId};
 use crate::metrics::Label;
 use crate::policy::rendezvous::KeyHash;
 use crate::prefix::{Client, Family, Prefix};
-use crate::snapshot::{Found, Snapshot};
+use crate::snapshot::{Found, Snapshot, View};
 use crate::steer::{Key, Question, Want, is_affected, key_of, steer_found};
 use crate::units::UnixMs;
 use hyper::http::StatusCode;
@@ -311,7 +311,7 @@ impl Asked {
                 return (session.network, session.learnt_s, client, found);
             }
         }
-        (network_of(self.client, &here), seconds(desk.now), self.client, here)
+        (network_of(desk.world.view(self.id), self.client, &here), seconds(desk.now), self.client, here)
     }
 
     /// Takes what the player says of pathways' throughput: what it was about, and what it changed.
@@ -386,13 +386,15 @@ impl Asked {
 }
 
 /// The network of a client as far as its list depends on it. What scopes do not hold for stays whole: space that
-/// decides nothing for others, and networks whose first address stands for somebody's of the other family.
-fn network_of(client: Client, found: &Found<'_>) -> Prefix {
+/// decides nothing for others, and networks whose first address is of such space, which does not shorten its
+/// neighbours' scopes (ruling 10), or stands for somebody's of the other family.
+fn network_of(view: &View, client: Client, found: &Found<'_>) -> Prefix {
     let (addr, bits) = (client.addr(), client.family().bits());
     let least = NETWORK_LEN.iter().find(|(of, _)| *of == client.family()).map_or(0, |(_, len)| *len);
     let network = Prefix::around(addr, found.scope_len.max(least).min(bits));
-    let is_whole = found.is_special || Client::of(network.first()).addr() != network.first();
-    if is_whole { Prefix::around(addr, bits) } else { network }
+    let first = Client::of(network.first());
+    let is_odd = first.addr() != network.first() || view.find(first).is_special;
+    if found.is_special || is_odd { Prefix::around(addr, bits) } else { network }
 }
 
 /// Seconds until the player asks again: not all of a crowd at once, and each always after the same time.
