@@ -162,7 +162,7 @@ pub fn advise(world: &Snapshot, count: usize, scheme: Scheme, body: &[u8]) -> (S
     };
     let service = fleet.service(id);
     let client = Client::of(asked.client);
-    let family = asked.family.unwrap_or(client.family());
+    let family = asked.family.unwrap_or_else(|| client.family());
     let key = content_key(&service.content_key, &asked.path);
     let mut ranking = Ranking::new();
     let question = Question { service: id, client, want: Want::Each(family), key: Key::Content(&key) };

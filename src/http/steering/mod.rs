@@ -284,7 +284,7 @@ impl Asked {
         let question = Question { service: self.id, client, want: Want::Each(client.family()), key };
         let choice = steer_found(world, &question, &found, ranking);
         let key = key_of(world, &question, &found);
-        let pace = self.session.map_or(Pace::default(), |session| session.pace);
+        let pace = self.session.map_or_else(Pace::default, |session| session.pace);
         let mut session = Session { issued_s: seconds(desk.now), network, learnt_s, key, pace };
         let locator = Locator::new(service, self.scheme, client.family(), "");
         let (found, choice, ranking) = (&found, &choice, &*ranking);
