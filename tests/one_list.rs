@@ -68,7 +68,7 @@ fn compare(case: &Case, asked: &CaseAsk, [named, cloned]: [&Snapshot; 2]) -> boo
     let (status_steered, by_cluster) = manifest(named, asked.client, &target);
     assert!(status_steered == 200 || told.candidates.is_empty(), "{context}: {status_steered}");
     assert_eq!(priority(&by_cluster), clusters_in_turn(named, &told, &path), "{context}");
-    let hosts: Vec<String> = list.lines().map(|url| appliance_of(url)).collect();
+    let hosts: Vec<String> = list.lines().map(appliance_of).collect();
     assert_eq!(advised, hosts, "{context}");
     let is_ours = !told.chosen.is_empty() && told.outcome != "fallback";
     if !is_ours {
