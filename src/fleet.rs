@@ -241,6 +241,9 @@ pub struct Pathway {
     /// What it leads to.
     #[serde(flatten)]
     pub target: PathwayTarget,
+    /// The pathway that playlists name and that this one is made of by another host; `None`: as the service
+    /// says. Not its own id.
+    pub clone_of: Option<Box<str>>,
 }
 
 /// What a pathway leads to.
@@ -251,6 +254,10 @@ pub enum PathwayTarget {
     Class(Class),
     /// One cluster, by name.
     Cluster(Box<str>),
+    /// Several clusters, each a name or a glob over names; at least one.
+    Clusters(Box<[Box<str>]>),
+    /// The appliance of this rank on a client's list, 1 to 16.
+    Rank(u8),
     /// Another CDN, by host name.
     Alias(Box<str>),
 }
@@ -286,6 +293,8 @@ pub struct Service {
     pub methods: Box<[Box<str>]>,
     /// Content-steering pathways; empty: one a cluster.
     pub pathways: Box<[Pathway]>,
+    /// The pathway that playlists name; all others are made of it by another host. `None`: they name all.
+    pub clone_base: Option<Box<str>>,
     /// What its HTTPS record says (RFC 9460); `None`: it has none of its own.
     pub https: Option<Binding>,
     /// The same as an SVCB record, for clients of other protocols.

@@ -1,10 +1,12 @@
 //! What is wrong with something an operator wrote, and where to put the cursor.
 //!
 //! Config, tables and zone files are read to their end and every problem is collected; one type
-//! carries them all, so that `steerd check` and a 400 from the push API say the same thing.
+//! carries them all, so that `steerd check` and a 400 from the push API say the same thing. Bodies of JSON are
+//! read here too, for what is wrong with them.
 //! Layer 0: imports nothing of the crate.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 
 /// One thing wrong, as `file:line: key: found X, expected Y`.
@@ -65,5 +67,45 @@ impl fmt::Display for Problem {
             write!(out, "{}: ", self.key)?;
         }
         write!(out, "found {}, expected {}", self.found, self.expected)
+    }
+}
+
+/// Reads one JSON value.
+///
+/// # Errors
+/// The first problem.
+pub fn read_json<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(octets);
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| problem_of(&error.path().to_string(), error.inner()))?;
+    reader.end().map_err(|error| problem_of("", &error))?;
+    Ok(value)
+}
+
+/// What serde says, as a problem: `invalid type: string "x", expected u64 at line 1 column 9`.
+fn problem_of(path: &str, error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    let said = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
+    let line = error.line() as u64;
+    if !error.is_data() {
+        return Problem::at(line, "", said, "JSON");
+    }
+    let path = if path == "." { "" } else { path };
+    if let Some(field) = said.strip_prefix("missing field ") {
+        let field = field.trim_matches('`');
+        let key = if path.is_empty() { field.to_string() } else { format!("{path}.{field}") };
+        return Problem::at(line, key, "nothing", "a value");
+    }
+    match said.split_once(", expected ") {
+        Some((found, expected)) => {
+            let kinds = ["invalid type: ", "invalid value: ", "invalid length "];
+            let found = kinds.iter().find_map(|kind| found.strip_prefix(kind)).unwrap_or(found);
+            Problem::at(line, path, found, expected)
+        }
+        None => {
+            // Our own: `a load must be a number of at least 0`.
+            let rule = said.split_once(" must be ").or_else(|| said.split_once(" must have "));
+            Problem::at(line, path, "another value", rule.map_or(said, |(_, rule)| rule))
+        }
     }
 }

@@ -43,7 +43,7 @@ fn compare(case: &Case) {
 }
 
 /// The real thing, once for each health of the case.
-fn snapshots(case: &Case) -> Vec<Snapshot> {
+pub(crate) fn snapshots(case: &Case) -> Vec<Snapshot> {
     let table = match table::read_full(case.table.as_bytes()) {
         Ok(read) => Arc::new(read.table),
         Err(problems) => panic!("seed {}: {problems:?}", case.seed),

@@ -619,12 +619,19 @@ impl Default for Health {
 }
 
 /// Content-steering manifests (ruling 25).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steering {
     /// Seconds until a player asks again, 1 to 86,400.
     pub ttl_s: u32,
     /// The same while health affects the client's own list; not above `ttl_s`.
     pub ttl_unhealthy_s: u32,
+    /// Where players reach this server, as `https://steer.cdn.example`, in the URL to poll next; absent: that
+    /// URL is a path.
+    pub url: Option<Box<str>>,
+    /// File with the secrets that sign sessions, as written; absent: one that nobody else knows.
+    pub secret_file: Option<PathBuf>,
+    /// A pathway that a player has less than this from, kbit/s, is slow, 0 to 1,000,000; 0: none is.
+    pub demote_below_kbps: u32,
 }
 
 impl Steering {
@@ -632,11 +639,19 @@ impl Steering {
     pub const TTL_S: u32 = 300;
     /// One answer's lifetime in DNS.
     pub const TTL_UNHEALTHY_S: u32 = 30;
+    /// Off.
+    pub const DEMOTE_BELOW_KBPS: u32 = 0;
 }
 
 impl Default for Steering {
     fn default() -> Self {
-        Self { ttl_s: Self::TTL_S, ttl_unhealthy_s: Self::TTL_UNHEALTHY_S }
+        Self {
+            ttl_s: Self::TTL_S,
+            ttl_unhealthy_s: Self::TTL_UNHEALTHY_S,
+            url: None,
+            secret_file: None,
+            demote_below_kbps: Self::DEMOTE_BELOW_KBPS,
+        }
     }
 }
 

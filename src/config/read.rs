@@ -404,9 +404,35 @@ fn steering(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Steering {
     let steering = Steering {
         ttl_s: at.number("ttl_s", Steering::TTL_S, 1..=DAY_S, "seconds"),
         ttl_unhealthy_s: at.number("ttl_unhealthy_s", Steering::TTL_UNHEALTHY_S, 1..=DAY_S, "seconds"),
+        url: web_url(&mut at, "url"),
+        secret_file: path(&mut at, "secret_file"),
+        demote_below_kbps: at.number(
+            "demote_below_kbps",
+            Steering::DEMOTE_BELOW_KBPS,
+            0..=1_000_000,
+            "kbit/s (0: no pathway is demoted)",
+        ),
     };
     at.finish();
     steering
+}
+
+/// Takes a URL that paths can be put behind.
+fn web_url(at: &mut RawTable<'_, '_>, key: &'static str) -> Option<Box<str>> {
+    let text = at.text(key)?;
+    let rest = text.value.strip_prefix("https://").or_else(|| text.value.strip_prefix("http://"));
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~:/[]".contains(&octet);
+    let is_url = rest.is_some_and(|rest| {
+        rest.bytes().all(is_plain)
+            && !rest.starts_with(['/', ':'])
+            && !rest.is_empty()
+            && !rest.ends_with('/')
+    });
+    if is_url {
+        return Some(text.value.into());
+    }
+    at.refuse(text.line, key, format!("{:?}", text.value), "a URL, as https://steer.cdn.example");
+    None
 }
 
 /// Reads `[log]`.

@@ -65,6 +65,7 @@ impl Act {
             | Call::Status
             | Call::OpenApi
             | Call::Explain
+            | Call::Steer
             | Call::TableGet
             | Call::History
             | Call::HealthGet

@@ -4,7 +4,7 @@
 
 use super::body::{self, Form};
 use super::refuse::Fault;
-use crate::problem::Problem;
+use crate::problem::read_json;
 use axum::extract::Request;
 use serde::de::DeserializeOwned;
 
@@ -17,47 +17,7 @@ pub async fn read<T: DeserializeOwned>(request: Request, max: u64) -> Result<T, 
     Form::taken(&head.headers, false)?;
     let encoding = body::encoding_of(&head.headers)?;
     let octets = body::read(content, &head.headers, max).await?;
-    parse(&body::decode(octets, encoding, max)?).map_err(Fault::from)
-}
-
-/// Reads one JSON value.
-///
-/// # Errors
-/// The first problem.
-fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Problem> {
-    let mut reader = serde_json::Deserializer::from_slice(octets);
-    let value = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| problem(&error.path().to_string(), error.inner()))?;
-    reader.end().map_err(|error| problem("", &error))?;
-    Ok(value)
-}
-
-/// What serde says, as a problem: `invalid type: string "x", expected u64 at line 1 column 9`.
-fn problem(path: &str, error: &serde_json::Error) -> Problem {
-    let text = error.to_string();
-    let said = text.rsplit_once(" at line ").map_or(text.as_str(), |(said, _)| said);
-    let line = error.line() as u64;
-    if !error.is_data() {
-        return Problem::at(line, "", said, "JSON");
-    }
-    let path = if path == "." { "" } else { path };
-    if let Some(field) = said.strip_prefix("missing field ") {
-        let field = field.trim_matches('`');
-        let key = if path.is_empty() { field.to_string() } else { format!("{path}.{field}") };
-        return Problem::at(line, key, "nothing", "a value");
-    }
-    match said.split_once(", expected ") {
-        Some((found, expected)) => {
-            let kinds = ["invalid type: ", "invalid value: ", "invalid length "];
-            let found = kinds.iter().find_map(|kind| found.strip_prefix(kind)).unwrap_or(found);
-            Problem::at(line, path, found, expected)
-        }
-        None => {
-            // Our own: `a load must be a number of at least 0`.
-            let rule = said.split_once(" must be ").or_else(|| said.split_once(" must have "));
-            Problem::at(line, path, "another value", rule.map_or(said, |(_, rule)| rule))
-        }
-    }
+    read_json(&body::decode(octets, encoding, max)?).map_err(Fault::from)
 }
 
 #[cfg(test)]
@@ -67,7 +27,7 @@ mod tests {
 
     /// The problem of `json` as a `T`.
     fn check<T: DeserializeOwned>(json: &str, expected: &str) {
-        let found = parse::<T>(json.as_bytes()).map(|_| ()).unwrap_err();
+        let found = read_json::<T>(json.as_bytes()).map(|_| ()).unwrap_err();
         assert_eq!(found.to_string(), expected, "{json}");
     }
 

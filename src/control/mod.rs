@@ -32,12 +32,14 @@ pub use refuse::Fault;
 
 use crate::fleet::ContentKey;
 use crate::publish::{Publisher, PushOptions, PushReport, Refusal};
+use crate::snapshot::Snapshot;
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
 use audit::Entry;
 use auth::Caller;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::on;
 use query::Query;
@@ -62,6 +64,9 @@ pub type Reload = Arc<dyn Fn(bool) -> Result<PushReport, Refusal> + Send + Sync>
 /// Takes the content key from path and query of a request, as the redirector does.
 pub type TakeKey = for<'a> fn(&ContentKey, &'a str) -> Cow<'a, [u8]>;
 
+/// Says where a client is to be sent: a status and JSON, for what a body of JSON asks.
+pub type Advise = Arc<dyn Fn(&Snapshot, &[u8]) -> (StatusCode, Vec<u8>) + Send + Sync>;
+
 /// What the calls work on.
 pub struct ControlState {
     /// The one door for changes.
@@ -78,6 +83,8 @@ pub struct ControlState {
     pub reload: Reload,
     /// For `/v1/explain` with a path.
     pub take_key: TakeKey,
+    /// For `/v1/steer`.
+    pub advise: Advise,
     /// Set when a shutdown begins: `/readyz` says no from then on.
     pub is_draining: Arc<AtomicBool>,
     /// Most octets of a body, as sent and decompressed (`[control] body_max_mb`).
@@ -165,6 +172,7 @@ async fn read(route: &Route, shared: &Arc<Shared>, request: Request) -> Result<R
         Call::Status => state::status(shared).await,
         Call::OpenApi => Ok(state::openapi()),
         Call::Explain => state::explain(shared, &query).await,
+        Call::Steer => state::steer(shared, request).await,
         Call::TableGet => tables::get(shared, request.headers()).await,
         Call::History => tables::history(shared).await,
         Call::HealthGet => beliefs::get(shared).await,
@@ -229,6 +237,7 @@ async fn change(
         | Call::Status
         | Call::OpenApi
         | Call::Explain
+        | Call::Steer
         | Call::TableGet
         | Call::History
         | Call::HealthGet

@@ -80,6 +80,7 @@ fn request_body(kind: BodyKind) -> Option<Value> {
     let octets = json!({ "schema": { "type": "string", "format": "binary" } });
     let content = match kind {
         BodyKind::Nothing => return None,
+        BodyKind::Steer => of_schema("Steer"),
         BodyKind::Table => json!({ LINES: lines, ARTEFACT: octets }),
         BodyKind::Delta => json!({ LINES: lines }),
         BodyKind::Rollback => of_schema("Rollback"),
@@ -134,6 +135,7 @@ fn reply_content(kind: ReplyKind) -> Value {
         ReplyKind::OpenApi => json!({ "application/json": { "schema": { "type": "object" } } }),
         ReplyKind::Status => of_schema("Status"),
         ReplyKind::Explanation => of_schema("Explanation"),
+        ReplyKind::Advice => of_schema("Advice"),
         ReplyKind::PushReport => of_schema("PushReport"),
         ReplyKind::History => of_schema("History"),
         ReplyKind::Beliefs => of_schema("Beliefs"),
@@ -179,7 +181,9 @@ fn list(schema: Value) -> Value {
 /// The shapes of bodies.
 fn schemas() -> Value {
     let mut schemas = Map::new();
-    for (name, schema) in refusal_schemas().into_iter().chain(table_schemas()).chain(health_schemas()) {
+    for (name, schema) in
+        refusal_schemas().into_iter().chain(table_schemas()).chain(health_schemas()).chain(steer_schemas())
+    {
         schemas.insert(name.to_string(), schema);
     }
     Value::Object(schemas)
@@ -283,6 +287,34 @@ fn table_schemas() -> Vec<(&'static str, Value)> {
         ("Status", object(8, &status)),
         ("Explanation", object(9, &explanation)),
     ]
+}
+
+/// Shapes of `POST /v1/steer`.
+fn steer_schemas() -> Vec<(&'static str, Value)> {
+    let (text, integer) = (json!({ "type": "string" }), json!({ "type": "integer" }));
+    let maybe_text = json!({ "type": ["string", "null"] });
+    let asked = [
+        ("client", text.clone()),
+        ("service", text.clone()),
+        ("path", text.clone()),
+        ("scheme", json!({ "type": "string", "enum": ["http", "https"] })),
+        ("count", json!({ "type": "integer", "minimum": 1, "maximum": 16 })),
+        ("family", json!({ "type": "integer", "enum": [4, 6] })),
+    ];
+    let told = [
+        ("locations", list(text.clone())),
+        ("ttl_s", integer.clone()),
+        ("generation", integer.clone()),
+        ("epoch", json!({ "type": ["integer", "null"] })),
+        ("service", text.clone()),
+        ("client", text.clone()),
+        ("cluster", maybe_text.clone()),
+        ("match", text.clone()),
+        ("prefix", maybe_text),
+        ("scope_len", integer),
+        ("why", text),
+    ];
+    vec![("Steer", object(2, &asked)), ("Advice", object(11, &told))]
 }
 
 /// Shapes of what is said about health.

@@ -34,7 +34,7 @@ pub struct Route {
 impl Route {
     /// Whether it changes anything, and so is audited and guarded against web pages.
     pub fn is_write(&self) -> bool {
-        !matches!(self.verb, Verb::Get)
+        !matches!(self.verb, Verb::Get) && self.call != Call::Steer
     }
 
     /// Whether `status` is one of [`Route::statuses`].
@@ -60,6 +60,8 @@ pub enum Call {
     OpenApi,
     /// Why a client is steered as it is.
     Explain,
+    /// Where a client is to be sent.
+    Steer,
     /// The served table.
     TableGet,
     /// A full table.
@@ -158,6 +160,8 @@ pub struct Parameter {
 pub enum BodyKind {
     /// Nothing; what comes all the same is not read.
     Nothing,
+    /// Whom to steer where.
+    Steer,
     /// A full table: NDJSON or the artefact.
     Table,
     /// A delta: NDJSON.
@@ -189,6 +193,8 @@ pub enum ReplyKind {
     OpenApi,
     /// A decision in words.
     Explanation,
+    /// A ranked list, and what put it together.
+    Advice,
     /// A table: NDJSON or the artefact.
     Table,
     /// What a push did.
@@ -352,6 +358,17 @@ pub const ROUTES: &[Route] = &[
         body: BodyKind::Nothing,
         reply: ReplyKind::Explanation,
         statuses: &[200, 400, 401, 403, 404, 503],
+    },
+    Route {
+        call: Call::Steer,
+        verb: Verb::Post,
+        path: "/v1/steer",
+        access: Access::Right(Right::Read),
+        summary: "URLs for a client, best first, for whoever asks on its behalf",
+        query: &[],
+        body: BodyKind::Steer,
+        reply: ReplyKind::Advice,
+        statuses: &[200, 400, 401, 403, 404, 408, 413, 415, 503],
     },
     Route {
         call: Call::TableGet,

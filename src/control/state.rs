@@ -2,12 +2,14 @@
 //!
 //! Layer 7.
 
+use super::body::{self, Form};
 use super::query::Query;
 use super::refuse::Fault;
 use super::{Shared, blocking, openapi, reply};
 use crate::prefix::Family;
 use crate::problem::Problem;
 use crate::steer::explain::{Ask, explain as explain_client};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use ipnetwork::IpNetwork;
@@ -161,6 +163,20 @@ pub(super) async fn explain(shared: &Arc<Shared>, query: &Query) -> Result<Respo
         }
     })
     .await
+}
+
+/// Octets of a body of `POST /v1/steer`, at most.
+const STEER_LEN_MAX: u64 = 64 << 10;
+
+/// `POST /v1/steer`.
+pub(super) async fn steer(shared: &Arc<Shared>, request: Request) -> Result<Response, Fault> {
+    let (head, content) = request.into_parts();
+    Form::taken(&head.headers, false)?;
+    let encoding = body::encoding_of(&head.headers)?;
+    let octets = body::read(content, &head.headers, STEER_LEN_MAX).await?;
+    let asked = body::decode(octets, encoding, STEER_LEN_MAX)?;
+    let (status, told) = (shared.advise)(&shared.publisher.load_full(), &asked);
+    Ok(reply::with(status, "application/json", told))
 }
 
 /// `GET /`.

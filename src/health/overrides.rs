@@ -64,7 +64,7 @@ impl Match {
 /// Whether `name` is what `pattern` says, `*` standing for any characters, none included.
 ///
 /// Cost: at most the product of the lengths.
-fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(last) = parts.next_back() else { return pattern == name };

@@ -59,15 +59,7 @@ impl<'a> Locator<'a> {
     /// fit (ruling 15), and for one without name and address, which no table has.
     pub(super) fn write_on(&self, appliance: &Appliance, url: &mut String) -> bool {
         self.write_scheme(url);
-        if !appliance.hostname.is_empty() {
-            url.push_str(&appliance.hostname);
-        } else if self.scheme == Scheme::Https || self.write_address(appliance, url).is_none() {
-            return false;
-        }
-        if self.port != usual_port(self.scheme) {
-            // Writing to a string does not fail.
-            let _ = write!(url, ":{}", self.port);
-        }
+        let is_written = self.write_host(appliance, url);
         url.push_str(self.path_and_query);
         if let Some(Mark { name, id }) = self.mark {
             let joint = match self.path_and_query.split_once('?') {
@@ -75,7 +67,23 @@ impl<'a> Locator<'a> {
                 Some((_, "")) => "",
                 Some(_) => "&",
             };
+            // Writing to a string does not fail.
             let _ = write!(url, "{joint}{name}={id}");
+        }
+        is_written
+    }
+
+    /// Appends the host of `appliance` to `out`, and the port where that is not the scheme's; `false`, with
+    /// anything written, as [`Locator::write_on`].
+    pub(super) fn write_host(&self, appliance: &Appliance, out: &mut String) -> bool {
+        if !appliance.hostname.is_empty() {
+            out.push_str(&appliance.hostname);
+        } else if self.scheme == Scheme::Https || self.write_address(appliance, out).is_none() {
+            return false;
+        }
+        if self.port != usual_port(self.scheme) {
+            // Writing to a string does not fail.
+            let _ = write!(out, ":{}", self.port);
         }
         true
     }

@@ -15,18 +15,24 @@
 //! | `content_key` | what of a request spreads it over a cluster |
 //! | `decision_id` | names of decisions |
 //! | `redirect` | the policy, on one screen |
+//! | `diversity` | lists that are not all of one failure domain |
+//! | `advice` | the ranked list for whoever asks on a player's behalf |
+//! | `steering` | content steering: the order of pathways for a player's session |
 //! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
+pub mod advice;
 pub mod client;
 pub mod content_key;
 pub mod decision_id;
+mod diversity;
 pub mod doh;
 mod head;
 mod location;
 pub mod octets;
 pub mod redirect;
 mod reply;
+pub mod steering;
 mod target;
 
 pub use client::{Caller, Trust};
@@ -62,6 +68,16 @@ pub enum HttpOutcome {
     Nobody,
     /// No table yet: 503.
     NotReady,
+    /// Given the order of pathways: 200.
+    Steered,
+    /// Asked for the order of pathways of a service that is no more: 410.
+    SteeringGone,
+    /// Asked for that of a name that is no service: 404.
+    SteeringUnknown,
+    /// A playback service's question, answered: 200.
+    Advised,
+    /// A playback service's question that was none, or not from a trusted peer: 400, 403, 404, 408, 413 or 503.
+    AdviceRefused,
     /// A DNS query, answered: 200.
     Dns,
     /// A DNS query that was none: 400, 405, 408, 413 or 415.
@@ -80,6 +96,11 @@ impl Label for HttpOutcome {
         Self::Denied,
         Self::Nobody,
         Self::NotReady,
+        Self::Steered,
+        Self::SteeringGone,
+        Self::SteeringUnknown,
+        Self::Advised,
+        Self::AdviceRefused,
         Self::Dns,
         Self::DnsRefused,
     ];
@@ -100,6 +121,11 @@ impl Label for HttpOutcome {
             Self::Denied => "denied",
             Self::Nobody => "nobody",
             Self::NotReady => "not_ready",
+            Self::Steered => "steered",
+            Self::SteeringGone => "steering_gone",
+            Self::SteeringUnknown => "steering_unknown",
+            Self::Advised => "advised",
+            Self::AdviceRefused => "advice_refused",
             Self::Dns => "dns",
             Self::DnsRefused => "dns_refused",
         }

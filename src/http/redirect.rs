@@ -8,13 +8,13 @@ use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
 use super::decision_id::{DecisionId, DecisionIds};
+use super::diversity::diverse;
 use super::head::{Fields, Head};
 use super::location::{Locator, Mark};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::Country;
-use crate::fleet::{ApplianceId, Service, ServiceId};
+use crate::fleet::{ApplianceId, Country, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -25,7 +25,7 @@ use std::fmt::Write;
 
 /// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
 /// made by steering may be kept (ruling 26).
-const RETRY_AFTER_S: u32 = 5;
+pub(super) const RETRY_AFTER_S: u32 = 5;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 /// The type of what people read.
@@ -60,9 +60,9 @@ impl From<&config::Http> for Settings {
 /// Buffers of a worker, used again for every request.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    ranking: Ranking,
-    reply: Reply,
-    ids: DecisionIds,
+    pub(super) ranking: Ranking,
+    pub(super) reply: Reply,
+    pub(super) ids: DecisionIds,
 }
 
 impl Scratch {
@@ -207,7 +207,8 @@ fn serve(
             return Answer { outcome, service: Some(service_id), choice: Some(choice), id, appliance };
         }
     }
-    let choice = steer(world, &ask(Want::Ranked(client.family())), ranking);
+    let whole = if is_list { Want::Each(client.family()) } else { Want::Ranked(client.family()) };
+    let choice = steer(world, &ask(whole), ranking);
     let places = Places { world, service, choice: &choice, ranking, locator, id };
     let led = if choice.verdict == Verdict::Denied {
         denied(reply, &places, client, is_list);
@@ -272,23 +273,23 @@ impl Places<'_> {
         }
     }
 
-    /// At most `count` URLs, best first, and where the first one leads.
+    /// At most `count` URLs, best first, not all of one failure domain where there are others; and where the
+    /// first one leads.
     fn list(&self, count: usize) -> (Vec<String>, Option<Led>) {
         if !matches!(self.choice.verdict, Verdict::Serve { .. }) {
             let mut url = String::new();
             let led = self.write_best(&mut url);
             return (if led.is_some() { vec![url] } else { Vec::new() }, led);
         }
-        let mut led = None;
-        let urls = self.ranking.appliances().iter().filter_map(|id| {
+        let fleet = self.world.fleet();
+        let url_of = |id: &ApplianceId| {
             let mut url = String::new();
-            let is_there = self.locator.write_on(self.world.fleet().appliance(*id), &mut url);
-            if is_there && led.is_none() {
-                led = Some(Led::To(*id));
-            }
-            is_there.then_some(url)
-        });
-        (urls.take(count).collect(), led)
+            self.locator.write_on(fleet.appliance(*id), &mut url).then_some(url)
+        };
+        let ranked = self.ranking.appliances().iter().filter(|id| url_of(id).is_some());
+        let ranked: Vec<ApplianceId> = ranked.copied().collect();
+        let listed = diverse(fleet, &ranked, count);
+        (listed.iter().filter_map(url_of).collect(), listed.first().map(|id| Led::To(*id)))
     }
 }
 
@@ -446,14 +447,14 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 /// A refusal that `text` explains to people.
-fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
+pub(super) fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
     reply.start(status);
     reply.set_body(text.as_bytes());
     reply.set(Field::ContentType, PLAIN);
 }
 
 /// 503 until `seconds` from now.
-fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
+pub(super) fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
     plain(reply, StatusCode::SERVICE_UNAVAILABLE, text);
     reply.set_by(Field::RetryAfter, |value| write!(value, "{seconds}").is_ok());
 }

@@ -122,7 +122,7 @@ fn without(target: &str, is_ours: impl Fn(&[u8]) -> bool) -> Option<String> {
 /// `target` without parameters that somebody might read as `name`: in either case, which some servers do
 /// not tell apart, and percent-encoded. `None` when there are none.
 #[cold]
-fn without_mark(target: &str, name: &str) -> Option<String> {
+pub(super) fn without_mark(target: &str, name: &str) -> Option<String> {
     without(target, |pair| {
         let named = pair.split(|&octet| octet == b'=').next().unwrap_or_default();
         decoded(named).eq_ignore_ascii_case(name.as_bytes())

@@ -66,6 +66,16 @@ impl KeyHash {
     pub fn of(key: &[u8]) -> Self {
         Self(xxh64(key, 0))
     }
+
+    /// As a number, for keeping.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the same.
+    pub fn of_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 /// An appliance as rendezvous hashing sees it.

@@ -590,7 +590,7 @@ impl Publisher {
                 self.answers.open(compiled.table().fleet())
             };
             let snapshot = Snapshot::new(head.generation, compiled, overlay, zones).counting(answers);
-            snapshot.aged(head.is_stale(now))
+            snapshot.aged(head.is_stale(now)).after(&current)
         } else {
             Snapshot::not_ready(compiled, overlay, zones)
         };

@@ -6,7 +6,8 @@
 use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
-use crate::fleet::ServiceId;
+use crate::fleet::{Scheme, ServiceId};
+use crate::http::steering::{self, Demotion, PathwayKind, Polled, SessionSeen};
 use crate::http::{self, DecisionIds, Head, HttpOutcome, IdKey, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
@@ -21,6 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::steer::{Choice, Match, Verdict};
 use crate::units::UnixMs;
 use arc_swap::{ArcSwap, Guard};
+use hyper::StatusCode;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub struct Desks {
     pub server: Arc<ArcSwap<dns::Server>>,
     /// What config says about redirects; replaced by a reload.
     pub redirects: Arc<ArcSwap<http::Settings>>,
+    /// What config says about content steering; replaced by a reload.
+    pub steering: Arc<ArcSwap<steering::Settings>>,
     /// Where packets are told of, if they are.
     pub taps: Option<Taps>,
     /// The access log, if there is one.
@@ -271,8 +275,10 @@ pub struct HttpDesk {
     publisher: Arc<Publisher>,
     settings: Arc<ArcSwap<http::Settings>>,
     log: Option<AccessLog>,
+    steering: Arc<ArcSwap<steering::Settings>>,
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
+    polls: PollCounter,
     refused: Writer<Unlabelled>,
     not_introduced: Writer<Unlabelled>,
     times: HistogramWriter,
@@ -295,8 +301,10 @@ impl MakeRespond for Desks {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
             log: self.logs.as_ref().map(AccessLogs::of_http),
+            steering: Arc::clone(&self.steering),
             scratch: http::Scratch::new(DecisionIds::new(self.id_key, decided.thread)),
             requests: meters.requests.writer(),
+            polls: PollCounter::new(meters),
             refused: meters.refused.writer(),
             not_introduced: meters.not_introduced.writer(),
             times: meters.respond.writer(),
@@ -305,12 +313,51 @@ impl MakeRespond for Desks {
     }
 }
 
+impl HttpDesk {
+    /// Answers a request for content steering; `None` when it is another.
+    fn steer(&mut self, world: &Snapshot, settings: &http::Settings, head: &Head<'_>) -> Option<Polled> {
+        // Few are, and only those need the time.
+        head.asked.path_and_query.filter(|path| steering::is_path(path))?;
+        let rules = self.steering.load();
+        let desk = steering::Desk { world, trust: &settings.trust, settings: &rules, now: now() };
+        steering::respond(&desk, &mut self.scratch, head)
+    }
+}
+
+/// Counts what players say in polls.
+struct PollCounter {
+    sessions: Writer<SessionSeen>,
+    reports: Writer<PathwayKind>,
+    demotions: Writer<Demotion>,
+}
+
+impl PollCounter {
+    /// That of one more thread.
+    fn new(meters: &Meters) -> Self {
+        let (sessions, reports) = (meters.sessions.writer(), meters.reports.writer());
+        Self { sessions, reports, demotions: meters.demotions.writer() }
+    }
+
+    /// Counts `polled`.
+    fn count(&self, polled: &Polled) {
+        polled.session.into_iter().for_each(|seen| self.sessions.count(seen));
+        polled.reports.iter().for_each(|kind| self.reports.count(*kind));
+        polled.demotion.into_iter().for_each(|change| self.demotions.count(change));
+    }
+}
+
 impl Respond for HttpDesk {
     fn respond(&mut self, head: &Head<'_>) -> &Reply {
         let world = self.publisher.load();
         let settings = self.settings.load();
         let logged = self.log.as_mut().and_then(AccessLog::begin);
-        let answer = http::respond(&world, &settings, &mut self.scratch, head);
+        let answer = match self.steer(&world, &settings, head) {
+            Some(polled) => {
+                self.polls.count(&polled);
+                polled.answer
+            }
+            None => http::respond(&world, &settings, &mut self.scratch, head),
+        };
         self.requests.count(answer.outcome);
         if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
             self.decided.count(&world, service, choice);
@@ -333,6 +380,19 @@ impl Respond for HttpDesk {
 
     fn note_dns(&mut self, is_answered: bool) {
         self.requests.count(if is_answered { HttpOutcome::Dns } else { HttpOutcome::DnsRefused });
+    }
+
+    fn admit_advice(&mut self, head: &Head<'_>) -> Option<Result<(), (StatusCode, Vec<u8>)>> {
+        http::advice::admit(&self.publisher.load(), &self.settings.load(), head)
+    }
+
+    fn advise(&mut self, scheme: Scheme, body: &[u8]) -> (StatusCode, Vec<u8>) {
+        let id = self.scratch.next_id();
+        http::advice::advise(&self.publisher.load(), &self.settings.load(), scheme, id, body)
+    }
+
+    fn note_advice(&mut self, is_given: bool) {
+        self.requests.count(if is_given { HttpOutcome::Advised } else { HttpOutcome::AdviceRefused });
     }
 
     fn refused(&mut self, why: Turned) {

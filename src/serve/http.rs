@@ -13,6 +13,7 @@
 use crate::fleet::Scheme;
 use crate::http::{Head, Reply, doh::query};
 use crate::serve::accept::{Entrance, GRACE, Turned, accept};
+use crate::serve::advice;
 use crate::serve::answer::Answer;
 use crate::serve::doh;
 use crate::serve::gate::Permit;
@@ -82,6 +83,20 @@ pub trait Respond: 'static {
 
     /// Counts a request for DNS, and whether it was answered.
     fn note_dns(&mut self, _is_answered: bool) {}
+
+    /// Whether a request asks for advice ([`crate::http::advice`]), and whether it may; `None` when it asks for
+    /// something else.
+    fn admit_advice(&mut self, _head: &Head<'_>) -> Option<Result<(), (StatusCode, Vec<u8>)>> {
+        None
+    }
+
+    /// Answers what `body` asks advice for, which came by `scheme`.
+    fn advise(&mut self, _scheme: Scheme, _body: &[u8]) -> (StatusCode, Vec<u8>) {
+        (StatusCode::NOT_FOUND, Vec::new())
+    }
+
+    /// Counts a request for advice, and whether it was given.
+    fn note_advice(&mut self, _is_given: bool) {}
 
     /// Counts a connection that was closed at once, and why.
     fn refused(&mut self, _why: Turned) {}
@@ -153,11 +168,15 @@ impl<R: Respond, A: Answer> Room<R, A> {
             let found = query(&head);
             let answering = doh::respond(request, found, SocketAddr::new(client, port), Rc::clone(dns));
             let counting = Rc::clone(&self.redirects);
-            return Either::Right(async move {
+            return Either::Right(Either::Left(async move {
                 let response = answering.await;
                 counting.borrow_mut().note_dns(response.status() == StatusCode::OK);
                 response
-            });
+            }));
+        }
+        if let Some(admitted) = redirects.admit_advice(&head) {
+            let desk = Rc::clone(&self.redirects);
+            return Either::Right(Either::Right(advice::respond(request, admitted, scheme, desk)));
         }
         let response = redirects.respond(&head).to_response();
         redirects.note(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), 1);

@@ -10,6 +10,7 @@ use crate::dns::{self, Audience, Cookies, Secret, Server};
 use crate::dnssec::Keyrings;
 use crate::geo::Geography;
 use crate::health;
+use crate::http::steering::{self, SessionSecret};
 use crate::problem::Problem;
 use crate::publish::Rules;
 use crate::publish::cache::Cache;
@@ -23,8 +24,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-/// Secrets of cookies, at most: each is tried on a cookie that is not ours.
-const COOKIE_SECRETS_MAX: usize = 3;
+/// Secrets in a file, at most: each is tried on what is not ours.
+const SECRETS_MAX: usize = 3;
 
 /// Everything that a running server takes from files, the table apart.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct Loaded {
     pub auth: Auth,
     /// What the server is and does of itself.
     pub server: Server,
+    /// What content steering is done by.
+    pub steering: steering::Settings,
     /// What is odd about the files, but can be served.
     pub warnings: Vec<Problem>,
 }
@@ -54,6 +57,7 @@ impl Loaded {
         let zones = keep(&mut problems, zones(config));
         let auth = keep(&mut problems, auth(config));
         let mut server = keep(&mut problems, server(config));
+        let steering = keep(&mut problems, steering(config));
         let (keyrings, odd) = keep(&mut problems, keys::keyrings(config, now.into()));
         warnings.extend(odd);
         server.keyrings = keyrings;
@@ -61,7 +65,8 @@ impl Loaded {
             return Err(problems);
         }
         let geography = geography.unwrap_or_else(|| Arc::new(Geography::empty()));
-        Ok(Self { rules: rules(config), geography, zones: Arc::new(zones), auth, server, warnings })
+        let (rules, zones) = (rules(config), Arc::new(zones));
+        Ok(Self { rules, geography, zones, auth, server, steering, warnings })
     }
 }
 
@@ -179,27 +184,50 @@ fn explains(dns: &config::Dns) -> Vec<Audience> {
     zones.map(|zone| Audience { apex: wire_name(&zone.name), peers: zone.explain_to.clone() }).collect()
 }
 
-/// Reads secrets of cookies, one a line; the first makes cookies.
+/// Reads secrets of cookies.
 fn cookie_secrets(path: &Path) -> Result<Vec<Secret>, Vec<Problem>> {
-    const KEY: &str = "dns.cookie_secret_file";
-    let expected = format!("32 hexadecimal digits a line, at most {COOKIE_SECRETS_MAX} lines");
+    secrets("dns.cookie_secret_file", path, 32, Secret::of_hex)
+}
+
+/// What content steering is done by; without secrets where config names no file of them.
+///
+/// # Errors
+/// Of the secrets' file.
+pub fn steering(config: &Config) -> Result<steering::Settings, Vec<Problem>> {
+    let rules = config.steering.clone();
+    let secrets = match &rules.secret_file {
+        Some(file) => secrets("steering.secret_file", &config.resolve(file), 64, SessionSecret::of_hex)?,
+        None => Vec::new(),
+    };
+    Ok(steering::Settings { rules, secrets })
+}
+
+/// Reads secrets of so many hexadecimal `digits`, one a line; the first is the one that signs. `key` is
+/// config's for the file at `path`.
+fn secrets<T>(
+    key: &str,
+    path: &Path,
+    digits: usize,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Vec<Problem>> {
+    let expected = format!("{digits} hexadecimal digits a line, at most {SECRETS_MAX} lines");
     let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| vec![unreadable(KEY, path, &error)])?;
+    let text = fs::read_to_string(path).map_err(|error| vec![unreadable(key, path, &error)])?;
     let (mut secrets, mut problems) = (Vec::new(), Vec::new());
     let lines = (1..).zip(text.lines()).map(|(number, line)| (number, line.trim()));
     for (number, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
-        match Secret::of_hex(line) {
-            Some(secret) if secrets.len() < COOKIE_SECRETS_MAX => secrets.push(secret),
-            Some(_) => problems.push(Problem::at(number, KEY, "one more", &*expected).in_file(&file)),
+        match read(line) {
+            Some(secret) if secrets.len() < SECRETS_MAX => secrets.push(secret),
+            Some(_) => problems.push(Problem::at(number, key, "one more", &*expected).in_file(&file)),
             // It might be a secret but for a slip: it is not shown.
             None => {
                 let found = format!("{} characters", line.chars().count());
-                problems.push(Problem::at(number, KEY, found, &*expected).in_file(&file));
+                problems.push(Problem::at(number, key, found, &*expected).in_file(&file));
             }
         }
     }
     if secrets.is_empty() && problems.is_empty() {
-        problems.push(Problem::at(0, KEY, "no secret", &*expected).in_file(&file));
+        problems.push(Problem::at(0, key, "no secret", &*expected).in_file(&file));
     }
     if problems.is_empty() { Ok(secrets) } else { Err(problems) }
 }

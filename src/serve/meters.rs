@@ -7,6 +7,7 @@ use crate::control::{self, Act, Audit};
 use crate::dns::{self, Outcome};
 use crate::dnssec::{Keyring, UnixS};
 use crate::http::HttpOutcome;
+use crate::http::steering::{Demotion, PathwayKind, SessionSeen};
 use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
 use crate::publish::{Publisher, Status};
 use crate::serve::answer::Mishap;
@@ -147,6 +148,12 @@ pub struct Meters {
     pub answer: Arc<Histogram>,
     /// HTTP requests.
     pub requests: Arc<Counters<HttpOutcome>>,
+    /// Polls that got a manifest, by the session they named.
+    pub sessions: Arc<Counters<SessionSeen>>,
+    /// Reports of throughput, by the pathway they are about.
+    pub reports: Arc<Counters<PathwayKind>>,
+    /// Pathways demoted and promoted for a session.
+    pub demotions: Arc<Counters<Demotion>>,
     /// HTTP connections turned away.
     pub refused: Arc<Counters<Unlabelled>>,
     /// HTTP connections without a valid PROXY header where one has to be.
@@ -178,6 +185,7 @@ impl Meters {
         expose_keys(&mut out, server);
         let requests = Arc::clone(&self.requests);
         out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
+        self.expose_steering(&mut out);
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
         let not_introduced = Arc::clone(&self.not_introduced);
@@ -283,6 +291,19 @@ impl Meters {
             "Time of a DNS answer, the mean of its batch.",
             self.answer.clone(),
         );
+    }
+
+    /// Shows what players say when they poll for content steering.
+    fn expose_steering(&self, out: &mut Exposition) {
+        let sessions = Arc::clone(&self.sessions);
+        let help = "Polls that got a steering manifest, by the session they named.";
+        out.counters("steerd_steering_polls", help, "session", sessions);
+        let reports = Arc::clone(&self.reports);
+        let help = "Throughput reports of players, by the kind of pathway.";
+        out.counters("steerd_steering_reports", help, "pathway", reports);
+        let demotions = Arc::clone(&self.demotions);
+        let help = "Changes of pathways' order that throughput made for a session.";
+        out.counters("steerd_steering_demotions", help, "change", demotions);
     }
 
     /// Shows connections over TLS and the state of certificates.

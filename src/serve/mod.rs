@@ -23,6 +23,7 @@
 
 mod accept;
 pub mod access_log;
+mod advice;
 pub mod answer;
 pub mod bind;
 mod control;

@@ -9,8 +9,10 @@ use crate::config::{Config, Listen, LogTo};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
+use crate::fleet::Scheme;
 use crate::geo::Geography;
-use crate::http;
+use crate::http::steering::{self, SessionSecret};
+use crate::http::{self, DecisionIds};
 use crate::problem::Problem;
 use crate::proxy::Speakers;
 use crate::publish::cache::Cache;
@@ -36,7 +38,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
@@ -74,13 +76,21 @@ pub struct Node {
     publisher: Arc<Publisher>,
     control: Arc<ControlState>,
     server: Arc<ArcSwap<dns::Server>>,
-    /// What makes cookies where config names no file of secrets.
-    cookie_secret: dns::Secret,
+    secrets: Secrets,
     redirects: Arc<ArcSwap<http::Settings>>,
+    steering: Arc<ArcSwap<steering::Settings>>,
     certificates: Arc<Certificates>,
     table: Mutex<Option<TableFile>>,
     /// Set: the access log's file is opened anew.
     reopen_log: Option<Arc<AtomicBool>>,
+}
+
+/// What is used where config names no file of secrets.
+struct Secrets {
+    /// Makes cookies.
+    cookies: dns::Secret,
+    /// Signs sessions.
+    sessions: SessionSecret,
 }
 
 /// Reads the config in `file`.
@@ -106,8 +116,9 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let publisher = Arc::new(open_publisher(&loaded, store, recovered));
     let table = config.table.file.as_deref();
     let table = table.map(|file| TableFile::new(config.resolve(file), config.control.body_octets_max()));
-    let cookie_secret = dns::Secret(random_octets()?);
-    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
+    let secrets = Secrets { cookies: dns::Secret(random()?), sessions: SessionSecret::new(&random()?) };
+    let steering = Arc::new(ArcSwap::from_pointee(with_session_secret(loaded.steering, &secrets.sessions)));
+    let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, secrets.cookies)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let meters = Arc::new(Meters::default());
     let audit = Arc::new(Audit::new());
@@ -130,30 +141,28 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         Some((reopen, logs, logging)) => (Some(reopen), Some(logs), Some(logging)),
         None => (None, None, None),
     };
+    let id_key = http::IdKey(random()?);
     let desks = Desks {
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
         redirects: Arc::clone(&redirects),
+        steering: Arc::clone(&steering),
         taps,
         logs,
         meters,
         threads: Arc::default(),
-        id_key: http::IdKey(random_octets()?),
+        id_key,
     };
-    let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
-        let reloader = node.clone();
-        let reload = move |force| match reloader.upgrade() {
-            Some(node) => node.reload_data(force, now()),
-            None => Err(Refusal::Busy),
-        };
+    let node = Arc::new_cyclic(|node: &Weak<Node>| {
         let control = ControlState {
             publisher: Arc::clone(&publisher),
             auth: ArcSwap::from_pointee(loaded.auth),
             audit,
             clock: now,
             render_metrics: Arc::new(render),
-            reload: Arc::new(reload),
+            reload: reload_by(node.clone()),
             take_key: http::content_key,
+            advise: advise_by(Arc::clone(&redirects), id_key),
             is_draining: Arc::clone(life.is_draining()),
             body_octets_max: config.control.body_octets_max(),
             node: host_name(),
@@ -164,8 +173,9 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             publisher,
             control: Arc::new(control),
             server,
-            cookie_secret,
+            secrets,
             redirects,
+            steering,
             certificates,
             table: Mutex::new(table),
             reopen_log,
@@ -182,6 +192,24 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         server.adopt(Taps::start("access-log", work)?);
     }
     Ok((server, node.chores()))
+}
+
+/// What rereads the files of a node.
+fn reload_by(node: Weak<Node>) -> control::Reload {
+    Arc::new(move |force| match node.upgrade() {
+        Some(node) => node.reload_data(force, now()),
+        None => Err(Refusal::Busy),
+    })
+}
+
+/// What says where a client is to be sent, as many places as redirects list.
+fn advise_by(redirects: Arc<ArcSwap<http::Settings>>, key: http::IdKey) -> control::Advise {
+    // The last range of ids: threads of redirects count from the first.
+    let ids = Mutex::new(DecisionIds::new(key, usize::from(u16::MAX)));
+    Arc::new(move |world, body| {
+        let id = ids.lock().unwrap_or_else(PoisonError::into_inner).next_id();
+        http::advice::advise(world, &redirects.load(), Scheme::Http, id, body)
+    })
 }
 
 /// Reads what `config` points at and what the state directory holds, side by side: GeoIP and the last
@@ -248,8 +276,9 @@ impl Node {
             return;
         }
         self.control.auth.store(Arc::new(loaded.auth));
-        self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
+        self.server.store(Arc::new(with_secret(loaded.server, &config, self.secrets.cookies)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
+        self.steering.store(Arc::new(with_session_secret(loaded.steering, &self.secrets.sessions)));
         self.certificates.replace(&config);
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
@@ -383,12 +412,20 @@ fn lines_of(config: &Config) -> Option<Lines> {
 ///
 /// # Errors
 /// When the system has no random octets.
-fn random_octets() -> io::Result<[u8; 16]> {
-    let mut octets = [0; 16];
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut octets = [0; N];
     SystemRandom::new()
         .fill(&mut octets)
         .map_err(|_| io::Error::other("the system gives no random octets"))?;
     Ok(octets)
+}
+
+/// `settings` with `secret` for sessions, where config names none.
+fn with_session_secret(mut settings: steering::Settings, secret: &SessionSecret) -> steering::Settings {
+    if settings.secrets.is_empty() {
+        settings.secrets.push(secret.clone());
+    }
+    settings
 }
 
 /// `server` with `secret` for its cookies, where `config` wants cookies and names no secrets.

@@ -317,10 +317,14 @@ pub struct Snapshot {
     /// For each service where it is in `zones`.
     homes: Arc<[Option<Home>]>,
     answers: Arc<AnswerTally>,
+    departed: Arc<[Box<str>]>,
     is_ready: bool,
     /// Whether the table is older than it should be.
     is_stale: bool,
 }
+
+/// Names of services that are remembered after they went, at most.
+const DEPARTED_MAX: usize = 4096;
 
 /// Where a service's name is in the static data, so that no query has to look for that.
 #[derive(Debug, Clone, Copy)]
@@ -387,9 +391,38 @@ impl Snapshot {
         let standings = compiled.standings(&overlay);
         let services = compiled.table.fleet().services();
         let homes = services.iter().map(|service| Home::of(&service.name, &zones)).collect();
-        let answers = AnswerTally::unread();
-        let (is_ready, is_stale) = (true, false);
-        Self { generation, compiled, overlay, standings, zones, homes, answers, is_ready, is_stale }
+        let (answers, departed) = (AnswerTally::unread(), Arc::default());
+        Self {
+            generation,
+            compiled,
+            overlay,
+            standings,
+            zones,
+            homes,
+            answers,
+            departed,
+            is_ready: true,
+            is_stale: false,
+        }
+    }
+
+    /// The same generation, knowing which services went between `former` and it: those of `former` and
+    /// those that had gone by then, unless they are back. Beyond [`DEPARTED_MAX`] some are forgotten.
+    #[must_use]
+    pub fn after(self, former: &Self) -> Self {
+        if Arc::ptr_eq(former.compiled.table.fleet(), self.compiled.table.fleet()) {
+            return Self { departed: Arc::clone(&former.departed), ..self };
+        }
+        let gone = former.fleet().services().iter().map(|service| &service.name).chain(&*former.departed);
+        let gone = gone.filter(|name| self.fleet().service_by_name(name).is_none());
+        let mut departed: Vec<Box<str>> = gone.take(DEPARTED_MAX).cloned().collect();
+        departed.sort_unstable();
+        Self { departed: departed.into(), ..self }
+    }
+
+    /// Whether `name` was a service of a table that this process served before, and is none now.
+    pub fn has_departed(&self, name: &str) -> bool {
+        self.departed.binary_search_by(|gone| (**gone).cmp(name)).is_ok()
     }
 
     /// The generation before the first table: it knows nobody, and says that it is not ready.

@@ -42,6 +42,8 @@ pub enum Want {
     Family(Family, u8),
     /// All, over clusters, those that have this family first: a list of URLs.
     Ranked(Family),
+    /// The same, but as long as the client's list: the best [`RANKED_MAX`] of each of its clusters.
+    Each(Family),
 }
 
 /// What spreads clients and content over a cluster (ruling 9).
@@ -51,6 +53,8 @@ pub enum Key<'a> {
     Dns,
     /// These octets.
     Content(&'a [u8]),
+    /// What an earlier question was spread by ([`key_of`]).
+    Hashed(KeyHash),
 }
 
 /// What is asked.
@@ -275,6 +279,37 @@ pub fn steer_found(
     walk_list(world, question, found, ranking, &mut Silent)
 }
 
+/// What a question is spread by, the client's list having been found: the same question asked later with
+/// [`Key::Hashed`] of it is spread as this one, wherever the client is by then.
+pub fn key_of(world: &Snapshot, question: &Question<'_>, found: &Found<'_>) -> KeyHash {
+    let service = world.fleet().service(question.service);
+    key_and_scope(world, question, service, found, world.view(question.service).members()).0
+}
+
+/// Whether health keeps a client from what its list alone would give: the clusters are not reached in the
+/// list's order, or the one that serves does so without an appliance of its own.
+pub fn is_affected(
+    world: &Snapshot,
+    service: ServiceId,
+    family: Family,
+    found: &Found<'_>,
+    choice: &Choice,
+) -> bool {
+    let standings = world.standings(service);
+    let (serving, position) = match choice.verdict {
+        Verdict::Serve { place, position, stage: Stage::Healthy } => (standings.of(place.cluster), position),
+        Verdict::Serve { .. } | Verdict::Fallback | Verdict::NobodyUp => return true,
+        Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate => return false,
+    };
+    let is_passed = |(at, place): (usize, Place)| {
+        let standing = standings.of(place.cluster);
+        let has_lost =
+            |family| standing.up.of(family) == 0 && (family.is_none() || standing.active.of(family) > 0);
+        !standing.is_ok || has_lost(None) || has_lost(Some(family)) || (at < position && standing.is_shedding)
+    };
+    serving.up.all < serving.active.all || found.list.iter().enumerate().any(is_passed)
+}
+
 /// Key, scope and walk: all of the decision but the list.
 #[inline]
 fn walk_list(
@@ -300,7 +335,8 @@ fn walk_list(
     let verdict = match question.want {
         _ if found.is_denied => Verdict::Denied,
         Want::Family(family, count) => walk.serve(family, usize::from(count), ranking, recorder),
-        Want::Ranked(family) => walk.rank(family, ranking, recorder),
+        Want::Ranked(family) => walk.rank(family, RANKED_MAX, ranking, recorder),
+        Want::Each(family) => walk.rank(family, usize::MAX, ranking, recorder),
     };
     Choice { verdict, scope_len: question.client.scope_as_written(scope_len), peer_decides: found.is_special }
 }
@@ -316,6 +352,7 @@ fn key_and_scope(
     let name_key = world.name_key(question.service);
     let key = match question.key {
         Key::Content(key) => return (KeyHash::of(key), found.scope_len),
+        Key::Hashed(key) => return (key, found.scope_len),
         Key::Dns => found.list.first(),
     };
     let is_spread =
@@ -377,6 +414,9 @@ fn clear_of_transition(client: Client, mut scope_len: u8) -> u8 {
     scope_len
 }
 
+/// Appliances that have the first family (`None`: any) and lack the second (`None`: lack none).
+type Part = (Option<Family>, Option<Family>);
+
 /// One walk along a list.
 struct Walk<'a> {
     world: &'a Snapshot,
@@ -407,7 +447,7 @@ impl Walk<'_> {
         let verdict = self.choose(self.needed(family), recorder);
         if let Verdict::Serve { place, stage, .. } = verdict {
             if !self.take_best(place, stage, family, count, ranking) {
-                self.collect(place, stage, Some(family), None, ranking);
+                self.collect(place, stage, (Some(family), None), count, ranking);
                 ranking.appliances.truncate(count);
             }
             if ranking.appliances.is_empty() {
@@ -438,9 +478,15 @@ impl Walk<'_> {
         is_usual
     }
 
-    /// Chooses as [`Walk::serve`] does and lists up to [`RANKED_MAX`] appliances over all clusters:
-    /// those with `family`, then those without.
-    fn rank(&self, family: Family, ranking: &mut Ranking, recorder: &mut impl Recorder) -> Verdict {
+    /// Chooses as [`Walk::serve`] does and lists up to `count` appliances over all clusters, the best
+    /// [`RANKED_MAX`] of each: those with `family`, then those without.
+    fn rank(
+        &self,
+        family: Family,
+        count: usize,
+        ranking: &mut Ranking,
+        recorder: &mut impl Recorder,
+    ) -> Verdict {
         let other = match family {
             Family::V4 => Family::V6,
             Family::V6 => Family::V4,
@@ -448,21 +494,22 @@ impl Walk<'_> {
         let verdict = match self.service.families {
             Families::Together => {
                 let verdict = self.choose(None, recorder);
-                self.list_all(verdict, None, &[(Some(family), None), (Some(other), Some(family))], ranking);
+                let parts = [(Some(family), None), (Some(other), Some(family))];
+                self.list_all(verdict, None, &parts, count, ranking);
                 verdict
             }
             Families::Independent => {
                 let first = self.choose(Some(family), recorder);
-                self.list_all(first, Some(family), &[(Some(family), None)], ranking);
+                self.list_all(first, Some(family), &[(Some(family), None)], count, ranking);
                 if first == Verdict::Fallback {
                     return first;
                 }
                 let second = self.choose(Some(other), &mut Silent);
-                self.list_all(second, Some(other), &[(Some(other), Some(family))], ranking);
+                self.list_all(second, Some(other), &[(Some(other), Some(family))], count, ranking);
                 if matches!(first, Verdict::Serve { .. }) { first } else { second }
             }
         };
-        ranking.appliances.truncate(RANKED_MAX);
+        ranking.appliances.truncate(count);
         verdict
     }
 
@@ -473,22 +520,23 @@ impl Walk<'_> {
         &self,
         verdict: Verdict,
         needed: Option<Family>,
-        parts: &[(Option<Family>, Option<Family>)],
+        parts: &[Part],
+        count: usize,
         ranking: &mut Ranking,
     ) {
         let Verdict::Serve { place: chosen, stage, .. } = verdict else { return };
-        for &(with, without) in parts {
-            self.collect(chosen, stage, with, without, ranking);
+        for &part in parts {
+            self.collect(chosen, stage, part, RANKED_MAX, ranking);
         }
         let others = || self.list.iter().filter(|place| place.cluster != chosen.cluster);
         let is_healthy = |place: &Place| self.check(*place, Stage::Healthy, needed).is_ok();
-        for &(with, without) in parts {
+        for &part in parts {
             let healthy = others().filter(|place| is_healthy(place));
             for place in healthy.chain(others().filter(|place| !is_healthy(place))) {
-                if ranking.appliances.len() >= RANKED_MAX {
+                if ranking.appliances.len() >= count {
                     return;
                 }
-                self.collect(place, Stage::Healthy, with, without, ranking);
+                self.collect(place, Stage::Healthy, part, RANKED_MAX, ranking);
             }
         }
     }
@@ -585,16 +633,9 @@ impl Walk<'_> {
             }
     }
 
-    /// Adds a cluster's appliances that take part at `stage`, have the family `with` and lack
-    /// `without`, best first, leaving out those already listed.
-    fn collect(
-        &self,
-        place: Place,
-        stage: Stage,
-        with: Option<Family>,
-        without: Option<Family>,
-        ranking: &mut Ranking,
-    ) {
+    /// Adds the best `most` of a cluster's appliances that take part at `stage` and belong to `part`, best
+    /// first.
+    fn collect(&self, place: Place, stage: Stage, (with, without): Part, most: usize, ranking: &mut Ranking) {
         let fleet = self.world.fleet();
         ranking.scored.clear();
         for id in fleet.appliances_of(place.cluster) {
@@ -605,6 +646,10 @@ impl Walk<'_> {
             }
         }
         // Ids of a cluster sort as names do, so equal costs fall to the name.
+        if (1..ranking.scored.len()).contains(&most) {
+            ranking.scored.select_nth_unstable(most - 1);
+            ranking.scored.truncate(most);
+        }
         ranking.scored.sort_unstable();
         ranking.appliances.extend(ranking.scored.iter().map(|&(_, id)| id));
     }

@@ -409,16 +409,21 @@ impl<'d> Checker<'d> {
                 });
             }
             for (index, pathway) in item.service.pathways.iter().enumerate() {
-                if let PathwayTarget::Cluster(cluster) = &pathway.target
-                    && !draft.clusters.by_name.contains_key(cluster)
-                {
-                    let key = format!("service.pathways[{index}].cluster");
-                    self.missing(
-                        out,
-                        ItemKind::Cluster,
-                        cluster,
-                        Referrer { line, key, kind: ItemKind::Service, name },
-                    );
+                let named: Vec<(String, &Box<str>)> = match &pathway.target {
+                    PathwayTarget::Cluster(cluster) => vec![("cluster".to_owned(), cluster)],
+                    PathwayTarget::Clusters(clusters) => {
+                        let keys = (0..clusters.len()).map(|at| format!("clusters[{at}]"));
+                        keys.zip(clusters).filter(|(_, name)| !name.contains('*')).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                for (key, cluster) in named {
+                    if draft.clusters.by_name.contains_key(cluster) {
+                        continue;
+                    }
+                    let key = format!("service.pathways[{index}].{key}");
+                    let referrer = Referrer { line, key, kind: ItemKind::Service, name };
+                    self.missing(out, ItemKind::Cluster, cluster, referrer);
                 }
             }
         }

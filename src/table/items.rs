@@ -250,6 +250,7 @@ pub(super) fn service(
         let port = fields.count(out, "port", 1..=u64::from(u16::MAX)).map(|port| port as u16);
         let methods = methods(out, fields);
         let pathways = pathways(out, line, fields);
+        let clone_base = fields.text(out, "clone_base", PATHWAY_ID, pathway_id);
         let https = binding(out, line, fields, "https");
         let svcb = binding(out, line, fields, "svcb");
         let health_check = health_check(out, fields);
@@ -268,6 +269,7 @@ pub(super) fn service(
             port,
             methods,
             pathways,
+            clone_base,
             https,
             svcb,
             health_check,
@@ -404,17 +406,25 @@ fn pathways(out: &mut Findings, line: u64, fields: &mut Fields<'_>) -> Box<[Path
     for (index, json) in fields.list(out, "pathways").into_iter().enumerate() {
         let path = fields.path(&format!("pathways[{index}]"));
         let Some(mut inner) = Fields::new(out, line, path, json) else { continue };
-        let id = inner.need_text(out, "id", "an id of letters, digits, `.`, `-` and `_`", pathway_id);
+        let id = inner.need_text(out, "id", PATHWAY_ID, pathway_id);
         let target = pathway_target(out, fields, &mut inner, index);
+        let clone_of = inner.text(out, "clone_of", PATHWAY_ID, pathway_id);
         inner.finish(out);
         let (Some(id), Some(target)) = (id, target) else { continue };
         if pathways.iter().any(|pathway| pathway.id == id) {
             fields.problem(out, &format!("pathways[{index}].id"), format!("`{id}` again"), "each id once");
         }
-        pathways.push(Pathway { id, target });
+        if clone_of.as_ref() == Some(&id) {
+            let key = format!("pathways[{index}].clone_of");
+            fields.problem(out, &key, format!("\"{id}\""), "the id of another pathway");
+        }
+        pathways.push(Pathway { id, target, clone_of });
     }
     pathways.into()
 }
+
+/// What [`pathway_id`] accepts, for problems.
+const PATHWAY_ID: &str = "an id of letters, digits, `.`, `-` and `_`";
 
 /// An id as content steering allows it.
 fn pathway_id(text: &str) -> Option<Box<str>> {
@@ -423,7 +433,7 @@ fn pathway_id(text: &str) -> Option<Box<str>> {
     is_id.then(|| text.into())
 }
 
-/// Exactly one of `class`, `cluster` and `alias`.
+/// Exactly one of `class`, `cluster`, `clusters`, `rank` and `alias`.
 fn pathway_target(
     out: &mut Findings,
     service: &Fields<'_>,
@@ -434,11 +444,16 @@ fn pathway_target(
     let class = fields.choice(out, "class", &CLASSES).map(PathwayTarget::Class);
     let cluster =
         fields.text(out, "cluster", "the name of a cluster", names::plain).map(PathwayTarget::Cluster);
+    let clusters = fields.texts(out, "clusters", "the name of a cluster, or a glob as fra*", names::glob);
+    let clusters = (!clusters.is_empty()).then(|| PathwayTarget::Clusters(clusters.into()));
+    let rank =
+        fields.count(out, "rank", 1..=u64::from(ANSWERS_MAX)).map(|rank| PathwayTarget::Rank(rank as u8));
     let alias = fields.text(out, "alias", names::HOST, names::host).map(PathwayTarget::Alias);
-    let mut targets: Vec<_> = [class, cluster, alias].into_iter().flatten().collect();
+    let mut targets: Vec<_> = [class, cluster, clusters, rank, alias].into_iter().flatten().collect();
     if targets.len() != 1 && out.count() == before {
         let found = format!("{} targets", targets.len());
-        service.problem(out, &format!("pathways[{index}]"), found, "one of `class`, `cluster` and `alias`");
+        let expected = "one of `class`, `cluster`, `clusters`, `rank` and `alias`";
+        service.problem(out, &format!("pathways[{index}]"), found, expected);
     }
     targets.pop()
 }

@@ -24,6 +24,12 @@ pub(super) fn plain(text: &str) -> Option<Box<str>> {
     ((1..=NAME_MAX).contains(&text.len()) && text.chars().all(is_fine)).then(|| text.into())
 }
 
+/// A name of the inventory or a glob over such names, in which `*` stands for anything.
+pub(super) fn glob(text: &str) -> Option<Box<str>> {
+    let is_fine = text.split('*').all(|part| part.is_empty() || plain(part).is_some());
+    (is_fine && (1..=NAME_MAX).contains(&text.len())).then(|| text.into())
+}
+
 /// A text for people; may be empty.
 pub(super) fn note(text: &str) -> Option<Box<str>> {
     (text.len() <= NAME_MAX && !text.chars().any(char::is_control)).then(|| text.into())

@@ -469,7 +469,7 @@ pub(super) mod tests {
 {"appliance":{"name":"ams1-c001","cluster":"ams1-isp7","ipv4":"192.0.2.10","ipv6":"2001:db8::10","hostname":"ams1-c001.cdn.example","capacity_mbps":40000,"status":"active"}}
 {"appliance":{"name":"fra1-c001","cluster":"fra1-any","ipv4":"192.0.2.20","hostname":"FRA1-c001.cdn.example","tags":["4k","b","b"]}}
 {"service":{"name":"video.cdn.example","ttl_s":30,"answers_max":2,"tags":["4k"],"default_clusters":["fra1-any"],"fallback_alias":"video.other-cdn.example"}}
-{"service":{"name":"*.live.cdn.example","ttl_s":0,"scheme":"https","port":8443,"families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["nl","DE"]},"methods":["HEAD","GET"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"}],"health_check":{"path":"/up","every_s":5},"denied_alias":"sorry.example"}}
+{"service":{"name":"*.live.cdn.example","ttl_s":0,"scheme":"https","port":8443,"families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["nl","DE"]},"methods":["HEAD","GET"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"path":"/up","every_s":5},"denied_alias":"sorry.example"}}
 {"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp7","local_pref":100,"as_path_len":1,"origin":"igp","med":0}]}}
 {"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any"}]}}
 {"route": {"prefix": "2001:db8::/32", "via": [{"cluster": "fra1-any", "med": 7}, {"cluster": "ams1-isp7"}]}}
@@ -913,7 +913,7 @@ pub(super) mod tests {
         );
         service(
             r#""pathways":[{"id":"a"}]"#,
-            "13: service.pathways[0]: found 0 targets, expected one of `class`, `cluster` and `alias`",
+            "13: service.pathways[0]: found 0 targets, expected one of `class`, `cluster`, `clusters`, `rank` and `alias`",
         );
         service(
             r#""pathways":[{"id":"a","class":"transit"},{"id":"a","class":"embedded"}]"#,
@@ -922,6 +922,22 @@ pub(super) mod tests {
         service(
             r#""pathways":[{"id":"a","cluster":"nowhere"}]"#,
             "13: service.pathways[0].cluster: found \"nowhere\", expected the name of a cluster of this table",
+        );
+        service(
+            r#""pathways":[{"id":"a","clusters":["fra*","nowhere"]}]"#,
+            "13: service.pathways[0].clusters[1]: found \"nowhere\", expected the name of a cluster of this table",
+        );
+        service(
+            r#""pathways":[{"id":"a","rank":0}]"#,
+            "13: service.pathways[0].rank: found 0, expected a whole number from 1 to 16",
+        );
+        service(
+            r#""pathways":[{"id":"a","rank":1,"clone_of":"a"}]"#,
+            "13: service.pathways[0].clone_of: found \"a\", expected the id of another pathway",
+        );
+        service(
+            r#""clone_base":"a b""#,
+            "13: service.clone_base: found \"a b\", expected an id of letters, digits, `.`, `-` and `_`",
         );
         service(r#""health_check":"/up""#, "13: service.health_check: found \"/up\", expected an object");
         check(
@@ -940,7 +956,7 @@ pub(super) mod tests {
 
     /// What an unknown `ttl` is told.
     const UNKNOWN_TTL: &str = "13: service.ttl: found unknown key `ttl`, expected one of name, ttl_s, answers_max, tags, \
-        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, https, svcb, health_check";
+        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, clone_base, https, svcb, health_check";
 
     #[test]
     fn a_bad_line_does_not_make_its_referrers_bad() {

@@ -207,6 +207,9 @@ fn write_service(out: &mut String, fleet: &Fleet, service: &Service) {
     if !service.pathways.is_empty() {
         out.push(']');
     }
+    if let Some(base) = &service.clone_base {
+        key_text(out, ",\"clone_base\":", base);
+    }
     for (key, binding) in [(",\"https\":{", &service.https), (",\"svcb\":{", &service.svcb)] {
         let Some(Binding { alpn, hints }) = binding else { continue };
         out.push_str(key);
@@ -241,7 +244,12 @@ fn write_pathway(out: &mut String, pathway: &Pathway) {
     match &pathway.target {
         PathwayTarget::Class(class) => key_text(out, ",\"class\":", name_of(&CLASSES, *class)),
         PathwayTarget::Cluster(name) => key_text(out, ",\"cluster\":", name),
+        PathwayTarget::Clusters(names) => key_texts(out, ",\"clusters\":", names.iter().map(|name| &**name)),
+        PathwayTarget::Rank(rank) => _ = write!(out, ",\"rank\":{rank}"),
         PathwayTarget::Alias(name) => key_text(out, ",\"alias\":", name),
+    }
+    if let Some(base) = &pathway.clone_of {
+        key_text(out, ",\"clone_of\":", base);
     }
     out.push('}');
 }
@@ -356,7 +364,7 @@ mod tests {
 {"cluster":{"name":"fra1-any","site":"fra1","class":"transit","serves":"any"}}
 {"appliance":{"name":"ams1-c001","cluster":"ams1-isp7","ipv4":"192.0.2.10","ipv6":"2001:db8::10","hostname":"ams1-c001.cdn.example","capacity_mbps":40000,"status":"active"}}
 {"appliance":{"name":"fra1-c001","cluster":"fra1-any","ipv4":"192.0.2.20","hostname":"fra1-c001.cdn.example","capacity_mbps":10000,"status":"active","tags":["4k","b"]}}
-{"service":{"name":"*.live.cdn.example","ttl_s":0,"answers_max":2,"denied_alias":"sorry.example","families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["DE","NL"]},"scheme":"https","port":8443,"methods":["GET","HEAD"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"}],"health_check":{"every_s":5,"path":"/up"}}}
+{"service":{"name":"*.live.cdn.example","ttl_s":0,"answers_max":2,"denied_alias":"sorry.example","families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["DE","NL"]},"scheme":"https","port":8443,"methods":["GET","HEAD"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"every_s":5,"path":"/up"}}}
 {"service":{"name":"video.cdn.example","ttl_s":30,"answers_max":2,"tags":["4k"],"default_clusters":["fra1-any"],"fallback_alias":"video.other-cdn.example"}}
 {"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any"}]}}
 {"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp7","as_path_len":1}]}}

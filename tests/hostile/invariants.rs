@@ -710,6 +710,8 @@ fn check_response(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Byt
         HttpOutcome::Denied => &[451],
         HttpOutcome::Nobody | HttpOutcome::NotReady => &[503],
         // Not the policy's.
+        HttpOutcome::Steered | HttpOutcome::SteeringGone | HttpOutcome::SteeringUnknown => &[],
+        HttpOutcome::Advised | HttpOutcome::AdviceRefused => &[],
         HttpOutcome::Dns | HttpOutcome::DnsRefused => &[],
     };
     assert!(statuses.contains(&status.as_u16()), "{status} for {outcome:?}");
