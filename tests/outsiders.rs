@@ -8,6 +8,7 @@
 //! | `validators` | what checks signatures |
 //! | `streams` | bytes over TCP as no resolver would send them |
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
+//! | `control` | the push API over TLS: `curl`, `openssl`, our own client |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -17,6 +18,8 @@
 
 #[path = "outsiders/conformance.rs"]
 mod conformance;
+#[path = "outsiders/control.rs"]
+mod control;
 #[path = "outsiders/flood.rs"]
 mod flood;
 #[allow(dead_code, reason = "each test binary uses its part")]

@@ -356,10 +356,18 @@ impl Default for Http {
 /// The push API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// Addresses to answer on; empty: no push API.
+    /// Addresses to answer on; empty: none in the clear.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to answer on over TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Whether `listen` may be reached by other machines: somebody else keeps the way private.
+    pub cleartext: bool,
     /// Who may do what; empty: whoever reaches a loopback listener may do everything.
     pub tokens: Vec<Token>,
+    /// Who makes the certificates that clients may show over TLS.
+    pub client_ca: Option<ClientCa>,
+    /// Who may do what with a certificate of `client_ca`.
+    pub clients: Vec<ControlClient>,
     /// What needs no token.
     pub open: Open,
     /// Most MiB of a pushed body after decompression, 1 to 65,536.
@@ -378,7 +386,16 @@ impl Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { listen: Vec::new(), tokens: Vec::new(), open: Open::default(), body_max_mb: Self::BODY_MAX_MB }
+        Self {
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            cleartext: false,
+            tokens: Vec::new(),
+            client_ca: None,
+            clients: Vec::new(),
+            open: Open::default(),
+            body_max_mb: Self::BODY_MAX_MB,
+        }
     }
 }
 
@@ -393,7 +410,25 @@ pub struct Token {
     pub line: u64,
 }
 
-/// A right that a token gives (ruling 22).
+/// Who makes certificates of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// PEM file of its certificates, as written.
+    pub file: PathBuf,
+    /// Line it is written on, for problems found later.
+    pub line: u64,
+}
+
+/// A client that shows a certificate, and its rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlClient {
+    /// A name that its certificate says.
+    pub name: Box<str>,
+    /// What it may do, at least one.
+    pub may: Vec<Right>,
+}
+
+/// A right that a token or a certificate gives (ruling 22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
     /// Push, roll back, reload tables.
@@ -678,18 +713,7 @@ impl Config {
         check_listeners(&spots.listeners, findings);
         check_zones(&self.dns.zones, findings);
         self.check_transports(spots, findings);
-        if self.control.tokens.is_empty() && !spots.tokens_are_wrong {
-            for listener in spots.listeners.iter().filter(|listener| listener.key == "control.listen") {
-                if !listener.addr.ip().to_canonical().is_loopback() {
-                    findings.add(
-                        listener.line,
-                        listener.key,
-                        format!("{} without a token", listener.addr),
-                        "a loopback address, or control.token_file or control.tokens",
-                    );
-                }
-            }
-        }
+        self.check_control(spots, findings);
         if self.health.shed_above >= self.health.shed_full {
             let found = format!(
                 "{} with shed_full = {}",
@@ -701,6 +725,48 @@ impl Config {
         if self.steering.ttl_unhealthy_s > self.steering.ttl_s {
             let found = format!("{} with ttl_s = {}", self.steering.ttl_unhealthy_s, self.steering.ttl_s);
             findings.add(spots.steering_line, "steering.ttl_unhealthy_s", found, "at most ttl_s");
+        }
+    }
+
+    /// Checks that the push API knows who calls from other machines, and that nobody on the way does (ruling
+    /// 22).
+    fn check_control(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        let control = &self.control;
+        let is_remote = |listener: &&read::Listener| {
+            listener.key.starts_with("control.") && !listener.addr.ip().to_canonical().is_loopback()
+        };
+        for listener in spots.listeners.iter().filter(is_remote) {
+            let is_tls = listener.key == "control.listen_tls";
+            let has_clients = is_tls && (!control.clients.is_empty() || spots.clients_are_wrong);
+            if control.tokens.is_empty() && !spots.tokens_are_wrong && !has_clients {
+                let (found, expected) = if is_tls {
+                    (
+                        "without a token or a client",
+                        "a loopback address, or control.tokens, or control.clients with control.client_ca",
+                    )
+                } else {
+                    ("without a token", "a loopback address, or control.token_file or control.tokens")
+                };
+                findings.add(listener.line, listener.key, format!("{} {found}", listener.addr), expected);
+            }
+            if !is_tls && !control.cleartext {
+                let found = format!("{} without TLS", listener.addr);
+                let expected = "a loopback address, or control.listen_tls; or control.cleartext = true where \
+                                the way there is private";
+                findings.add(listener.line, listener.key, found, expected);
+            }
+        }
+        if let Some(ca) = &control.client_ca {
+            if control.listen_tls.is_empty() && findings.is_empty() {
+                findings.add(ca.line, "control.client_ca", "no listener over TLS", "control.listen_tls");
+            }
+            if control.clients.is_empty() && !spots.clients_are_wrong {
+                let expected = "whom its certificates are for, in control.clients";
+                findings.add(ca.line, "control.client_ca", "no clients", expected);
+            }
+        } else if let Some(line) = spots.clients_line {
+            let expected = "who makes their certificates, as control.client_ca";
+            findings.add(line, "control.clients", "no authority", expected);
         }
     }
 
@@ -946,7 +1012,7 @@ listen_tls = ["127.0.0.1:443"]
 
     #[test]
     fn tokens_and_rights_are_read() {
-        let text = "[control]\nlisten = \"0.0.0.0:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
+        let text = "[control]\nlisten = \"127.0.0.1:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
                     tokens = [{ file = \"p\", may = [\"table\", \"read\"] }, { file = \"h\", may = \"heartbeat\" }]";
         let control = Config::parse("f.toml", text).expect("valid").control;
         let tokens: Vec<_> =
@@ -956,5 +1022,31 @@ listen_tls = ["127.0.0.1:443"]
             [("t", &[Right::All][..]), ("p", &[Right::Table, Right::Read]), ("h", &[Right::Heartbeat]),]
         );
         assert_eq!(control.open, Open { metrics: true, dashboard: false });
+    }
+
+    #[test]
+    fn ruling_22_who_calls_from_elsewhere_is_known_and_nobody_listens() {
+        let tls = "[[tls]]\ncert = \"c\"\nkey = \"k\"\n";
+        let ca = "client_ca = \"ca.pem\"\nclients = [{ name = \"inventory-eu\", may = \"table\" }]";
+        for (listen, more, expected) in [
+            ("listen = \"127.0.0.1:1\"", "", 0),
+            ("listen = \"[::1]:1\"", "token_file = \"t\"", 0),
+            ("listen = \"192.0.2.1:1\"", "", 2),
+            ("listen = \"192.0.2.1:1\"", "token_file = \"t\"", 1),
+            ("listen = \"192.0.2.1:1\"", "token_file = \"t\"\ncleartext = true", 0),
+            ("listen = \"192.0.2.1:1\"", "cleartext = true", 1),
+            ("listen_tls = \"192.0.2.1:1\"", "", 1),
+            ("listen_tls = \"192.0.2.1:1\"", "token_file = \"t\"", 0),
+            ("listen_tls = \"192.0.2.1:1\"", ca, 0),
+            ("listen_tls = \"127.0.0.1:1\"", "", 0),
+            // A certificate cannot be shown in the clear.
+            ("listen_tls = \"127.0.0.1:1\"\nlisten = \"192.0.2.1:1\"", ca, 2),
+            ("listen = \"127.0.0.1:1\"", ca, 1),
+            ("listen_tls = \"127.0.0.1:1\"", "client_ca = \"ca.pem\"", 1),
+            ("listen_tls = \"127.0.0.1:1\"", "clients = [{ name = \"a\", may = \"all\" }]", 1),
+        ] {
+            let text = format!("{tls}[control]\n{listen}\n{more}\n");
+            assert_eq!(problems(&text).len(), expected, "{text}{:#?}", problems(&text));
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! | one a worker | redirects, on its own event loop and sockets | `http1` |
 //! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that; DNS over HTTPS | [`http`], `doh` |
 //! | one a worker, if wanted | both over TLS | [`http`], [`tls`] |
-//! | one | the push API | `control` |
+//! | one, and one over TLS, if wanted | the push API | `control`, [`tls`] |
 //! | one, if wanted | what was asked and answered, written as dnstap | [`tap`] |
 //! | two | the chores of every second | [`mod@run`] |
 //!
@@ -98,6 +98,8 @@ pub struct Layout {
     pub http_workers: usize,
     /// Addresses for the push API.
     pub control: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub control_tls: Vec<SocketAddr>,
 }
 
 /// What answers.
@@ -143,6 +145,8 @@ pub struct Server {
     pub http_tls: Vec<SocketAddr>,
     /// Addresses of the push API, ports resolved.
     pub control: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub control_tls: Vec<SocketAddr>,
     /// One line a listener, for whoever started it.
     lines: Vec<String>,
     life: Life,
@@ -179,6 +183,7 @@ impl Server {
             http: Vec::new(),
             http_tls: Vec::new(),
             control: Vec::new(),
+            control_tls: Vec::new(),
             lines: Vec::new(),
             life,
             threads: Vec::new(),
@@ -195,8 +200,12 @@ impl Server {
         let redirects = (&http_gate, &layout.http_speakers);
         let http = server.bind_tcp(Listener::Http, &layout.http, http_workers, redirects)?;
         let https = server.bind_tcp(Listener::Https, &layout.http_tls, http_workers, redirects)?;
-        let nobody = Arc::default();
-        let control: Vec<Listen> = layout.control.iter().map(|addr| plain(*addr)).collect();
+        let (nobody, plainly) = (Arc::default(), |addrs: &[SocketAddr]| -> Vec<Listen> {
+            addrs.iter().map(|addr| plain(*addr)).collect()
+        });
+        let control_tls = plainly(&layout.control_tls);
+        let control_tls = server.bind_tcp(Listener::ControlTls, &control_tls, 1, (&http_gate, &nobody))?;
+        let control = plainly(&layout.control);
         let control = server.bind_tcp(Listener::Control, &control, 1, (&http_gate, &nobody))?;
         // From here on everything is bound.
         for (index, worker) in dns_udp.into_iter().enumerate() {
@@ -204,7 +213,10 @@ impl Server {
             let thread = thread::Builder::new().name(name).spawn(move || worker.run());
             server.threads.push(thread.map_err(system("a UDP worker"))?);
         }
-        let (dns_greeter, http_greeter) = parts.tls.map(|tls| (tls.dns, tls.http)).unzip();
+        let (dns_greeter, http_greeter, control_greeter) = match parts.tls {
+            Some(tls) => (Some(tls.dns), Some(tls.http), Some(tls.control)),
+            None => (None, None, None),
+        };
         server.start_streams("dns-tcp", dns_tcp, &parts.dns, None, layout)?;
         if dns_greeter.is_some() {
             server.start_streams("dns-tls", dns_tls, &parts.dns, dns_greeter, layout)?;
@@ -214,7 +226,10 @@ impl Server {
         if let Some(greeter) = http_greeter {
             server.start_https(https, &parts.http, dns, &greeter)?;
         }
-        server.start_control(control, parts.control)?;
+        if control_greeter.is_some() {
+            server.start_control("control-tls", control_tls, parts.control.clone(), control_greeter)?;
+        }
+        server.start_control("control", control, parts.control, None)?;
         Ok(server)
     }
 
@@ -298,6 +313,7 @@ impl Server {
             let at = sockets[0].local_addr().map_err(system("a listener"))?;
             match listener {
                 Listener::Control => self.control.push(at),
+                Listener::ControlTls => self.control_tls.push(at),
                 Listener::DnsTls => self.dns_tls.push(at),
                 Listener::Https => self.http_tls.push(at),
                 _ => self.http.push(at),
@@ -379,12 +395,18 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the push API's thread.
-    fn start_control(&mut self, by_worker: ByWorker, router: Router) -> Result<(), StartError> {
+    /// Starts a thread of the push API, over TLS where there is an acceptor.
+    fn start_control(
+        &mut self,
+        name: &str,
+        by_worker: ByWorker,
+        router: Router,
+        tls: Option<Acceptor>,
+    ) -> Result<(), StartError> {
         for listeners in by_worker.into_iter().filter(|listeners| !listeners.is_empty()) {
-            let (router, life) = (router.clone(), self.life.clone());
-            let task = move |listeners| control::serve(listeners, router, life);
-            let thread = accept::on_thread("control".to_owned(), listeners, task);
+            let (router, tls, life) = (router.clone(), tls.clone(), self.life.clone());
+            let task = move |listeners| control::serve(listeners, router, tls, life);
+            let thread = accept::on_thread(name.to_owned(), listeners, task);
             self.threads.push(thread.map_err(system("the push API"))?);
         }
         Ok(())
@@ -474,6 +496,7 @@ mod tests {
             http_speakers: Arc::default(),
             http_workers: 2,
             control: vec![any],
+            control_tls: Vec::new(),
         };
         let tell = |Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() };
         let parts = Parts {

@@ -23,7 +23,7 @@ use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
 use crate::serve::tap::{Sink, Taps};
-use crate::serve::tls::{Acceptors, Certificates};
+use crate::serve::tls::{Acceptors, Certificates, clients};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
@@ -74,6 +74,7 @@ pub struct Node {
     cookie_secret: dns::Secret,
     redirects: Arc<ArcSwap<http::Settings>>,
     certificates: Arc<Certificates>,
+    tls: Option<Acceptors>,
     table: Mutex<Option<TableFile>>,
 }
 
@@ -151,6 +152,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             cookie_secret,
             redirects,
             certificates,
+            tls: tls.clone(),
             table: Mutex::new(table),
         }
     });
@@ -229,6 +231,9 @@ impl Node {
         self.server.store(Arc::new(with_secret(loaded.server, &config, self.cookie_secret)));
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
         self.certificates.replace(&config);
+        if let Some(tls) = &self.tls {
+            trust_clients(&config, tls);
+        }
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
             Err(refusal) => tracing::error!(%refusal, "GeoIP is not reloaded; the rest is"),
@@ -302,6 +307,7 @@ impl Layout {
             http_speakers: Arc::new(Speakers(config.http.trusted_proxies.clone())),
             http_workers: config.http.workers.count(cores),
             control: config.control.listen.clone(),
+            control_tls: config.control.listen_tls.clone(),
         }
     }
 
@@ -332,9 +338,23 @@ fn open_tls(config: &Config, meters: &Meters) -> io::Result<(Arc<Certificates>, 
     for warning in certificates.warnings((now().0 / 1000).cast_signed()) {
         tracing::warn!(%warning, "config");
     }
-    let is_wanted = !config.dns.listen_tls.is_empty() || !config.http.listen_tls.is_empty();
+    let (dns, http, control) = (&config.dns.listen_tls, &config.http.listen_tls, &config.control.listen_tls);
+    let is_wanted = !dns.is_empty() || !http.is_empty() || !control.is_empty();
     let acceptors = is_wanted.then(|| Acceptors::new(&certificates, &meters.greeted)).transpose()?;
+    if let Some(acceptors) = &acceptors {
+        trust_clients(config, acceptors);
+    }
     Ok((certificates, acceptors))
+}
+
+/// Lets clients show the certificates that `config` says; a file that is wrong is logged and changes nothing,
+/// which at start is that no certificate is asked for.
+fn trust_clients(config: &Config, acceptors: &Acceptors) {
+    match clients::read_authorities(config).map(|authorities| acceptors.trust(authorities)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "clients' certificates cannot be verified"),
+        Err(problem) => tracing::error!(%problem, "control.client_ca is not read; those that were good stay"),
+    }
 }
 
 /// Where `config` wants dnstap events.
@@ -407,6 +427,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.http.listen != after.http.listen
         || before.http.workers != after.http.workers
         || before.control.listen != after.control.listen
+        || before.control.listen_tls != after.control.listen_tls
         || before.control.body_max_mb != after.control.body_max_mb
         || before.table.state_dir != after.table.state_dir
         || before.table.keep != after.table.keep
