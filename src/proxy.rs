@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(parse(&binary(0x21, family, &v6)), whole(Some("[2001:db8::1]:4096"), 52));
         }
         // Fields after the addresses, and what follows the header.
-        let more = [V4, &[3, 0, 4, 1, 2, 3, 4]].concat();
+        let more = [V4, &[0xe0, 0, 4, 1, 2, 3, 4]].concat();
         let sent = [binary(0x21, 0x11, &more), b"GET / ".to_vec()].concat();
         assert_eq!(parse(&sent), whole(Some("192.0.2.1:4096"), 35));
         // The proxy's own connection, and families that have no clients of ours.

@@ -8,7 +8,9 @@
 //! | `validators` | what checks signatures |
 //! | `streams` | bytes over TCP as no resolver would send them |
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
+//! | `attacks` | slow heads, slow readers, floods of frames: nobody's programs, octets of our own |
 //! | `control` | the push API over TLS: `curl`, `openssl`, our own client |
+//! | `http2` | frames that RFC 9113 forbids; `h2load`, `curl`, `sslyze` |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -16,6 +18,9 @@
 //! loudly elsewhere.
 #![allow(missing_docs, clippy::print_stdout)]
 
+#[path = "outsiders/attacks.rs"]
+#[allow(clippy::disallowed_methods, reason = "it measures, and says so")]
+mod attacks;
 #[path = "outsiders/conformance.rs"]
 mod conformance;
 #[path = "outsiders/control.rs"]
@@ -24,6 +29,8 @@ mod control;
 mod flood;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod harness;
+#[path = "outsiders/http2.rs"]
+mod http2;
 #[path = "outsiders/namespaces.rs"]
 mod namespaces;
 #[path = "outsiders/resolvers.rs"]

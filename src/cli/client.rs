@@ -217,13 +217,16 @@ impl Client {
             error => error.to_string(),
         };
         let said = said.split(" (os error").next().unwrap_or_default();
+        let is_tls = self.base.starts_with("https:");
         let hint = if said.contains("invalid peer certificate") {
             "give who makes its certificates with --ca, and a name that it is for in --server"
         } else if self.has_certificate && ["alert", "pipe", "reset"].iter().any(|word| said.contains(word)) {
             // A server tells, but while a body is sent the end of the connection is noticed first.
             "it may not take this certificate: see control.client_ca of its config"
+        } else if is_tls {
+            "is steerd running, and is this its control.listen_tls?"
         } else {
-            "is steerd running, and is this its control.listen or control.listen_tls?"
+            "is steerd running, and is this its control.listen?"
         };
         Failure::Failed(anyhow::anyhow!("no answer from {}: {said}; {hint}", self.base))
     }

@@ -232,7 +232,7 @@ impl Limits {
 }
 
 /// This machine (ruling 26).
-fn loopback() -> Vec<Prefix> {
+pub fn loopback() -> Vec<Prefix> {
     let loopback = [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
     loopback.into_iter().filter_map(|(addr, len)| Prefix::new(addr, len)).collect()
 }
@@ -327,15 +327,97 @@ pub struct Http {
     pub cors: bool,
     /// Whether answers carry `X-Steer-Decision`.
     pub decision_header: bool,
+    /// Who keeps content from countries, as a URL (RFC 7725); empty: it is not said.
+    pub blocked_by: Box<str>,
+    /// Port of the URLs that services' `plain_http` sends to; 0: that of the first of `listen_tls`.
+    pub https_port: u16,
     /// Most entries of the ranked list, 1 to 16.
     pub locations_max: u8,
     /// Threads.
     pub workers: Workers,
+    /// `[http.limits]`.
+    pub limits: HttpLimits,
+}
+
+/// What connections and requests may cost (`[http.limits]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Octets of a request's head, 8,192 to 65,536.
+    pub head_octets: u32,
+    /// Seconds for a head to come in whole once it has begun, 1 to 3600.
+    pub head_s: u32,
+    /// Seconds that a connection may stay without a request, 1 to 3600.
+    pub idle_s: u32,
+    /// Seconds for a client to take what it was sent, 1 to 3600.
+    pub send_s: u32,
+    /// Seconds for a TLS handshake, 1 to 60.
+    pub handshake_s: u32,
+    /// Octets that a connection may send without a request that is answered, 65,536 to 2^31.
+    pub unanswered_octets: u32,
+    /// Requests at a time on one HTTP/2 connection, 1 to 10,000.
+    pub streams: u32,
+    /// Connections at a time, 1 to 10,000,000.
+    pub connections: u32,
+    /// Of them from one network; 0: no limit.
+    pub network_connections: u32,
+    /// Requests of one network a second; 0: no limit.
+    pub requests_per_s: u32,
+    /// Peers that the limits on networks do not concern.
+    pub exempt: Vec<Prefix>,
+}
+
+impl HttpLimits {
+    /// What other servers take (8 to 32 KiB), and twice what a browser's cookies come to.
+    pub const HEAD_OCTETS: u32 = 16 << 10;
+    /// A head is a packet or two; over a bad mobile link a few retransmissions.
+    pub const HEAD_S: u32 = 10;
+    /// Above the 60 s for which load balancers keep idle connections, so that they close first.
+    pub const IDLE_S: u32 = 75;
+    /// At most about 64 KiB wait to be taken: 6.5 KB a second is slower than any player's link.
+    pub const SEND_S: u32 = 10;
+    /// Two round trips and a signature.
+    pub const HANDSHAKE_S: u32 = 5;
+    /// 60,000 PING frames, or the bodies of sixteen large DNS queries.
+    pub const UNANSWERED_OCTETS: u32 = 1 << 20;
+    /// What browsers open at once is below a hundred, and an answer takes no time.
+    pub const STREAMS: u32 = 64;
+    /// File descriptors that services usually may have, less some.
+    pub const CONNECTIONS: u32 = 65_536;
+    /// A carrier's address stands for thousands of subscribers; sixteen such do not fill the server.
+    pub const NETWORK_CONNECTIONS: u32 = 4096;
+    /// A carrier's address with 10,000 viewers who are redirected every two seconds; a fiftieth of a core.
+    pub const REQUESTS_PER_S: u32 = 5000;
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_octets: Self::HEAD_OCTETS,
+            head_s: Self::HEAD_S,
+            idle_s: Self::IDLE_S,
+            send_s: Self::SEND_S,
+            handshake_s: Self::HANDSHAKE_S,
+            unanswered_octets: Self::UNANSWERED_OCTETS,
+            streams: Self::STREAMS,
+            connections: Self::CONNECTIONS,
+            network_connections: Self::NETWORK_CONNECTIONS,
+            requests_per_s: Self::REQUESTS_PER_S,
+            exempt: loopback(),
+        }
+    }
 }
 
 impl Http {
     /// As many as a player will try.
     pub const LOCATIONS_MAX: u8 = 8;
+    /// What a URL of ours may have, octets.
+    pub const URL_LEN_MAX: usize = 500;
+
+    /// The port of URLs over TLS to this server: as configured, else where it listens, else the usual one.
+    pub fn secure_port(&self) -> u16 {
+        let listening = self.listen_tls.first().map(|listen| listen.addr.port()).filter(|port| *port != 0);
+        Some(self.https_port).filter(|port| *port != 0).or(listening).unwrap_or(443)
+    }
 }
 
 impl Default for Http {
@@ -347,8 +429,11 @@ impl Default for Http {
             forwarded: false,
             cors: false,
             decision_header: false,
+            blocked_by: Box::default(),
+            https_port: 0,
             locations_max: Self::LOCATIONS_MAX,
             workers: Workers::default(),
+            limits: HttpLimits::default(),
         }
     }
 }

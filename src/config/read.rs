@@ -4,8 +4,8 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    ClientCa, Config, Control, ControlClient, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log,
-    LogFormat, LogLevel, Open, Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
+    ClientCa, Config, Control, ControlClient, Dns, Dnstap, GeoIp, Guard, Health, Http, HttpLimits, Limits,
+    Listen, Log, LogFormat, LogLevel, Open, Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -219,11 +219,63 @@ fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
         forwarded: at.flag("forwarded", false),
         cors: at.flag("cors", false),
         decision_header: at.flag("decision_header", false),
+        blocked_by: url(&mut at, "blocked_by"),
+        https_port: at.number("https_port", 0, 0..=u64::from(u16::MAX), "(0: that of listen_tls)"),
         locations_max: at.number("locations_max", Http::LOCATIONS_MAX, 1..=16, "locations"),
         workers: workers(&mut at),
+        limits: http_limits(at.table("limits")),
     };
     at.finish();
     http
+}
+
+/// Reads `[http.limits]`.
+fn http_limits(mut at: RawTable<'_, '_>) -> HttpLimits {
+    let default = HttpLimits::default();
+    let has_exempt = at.has("exempt");
+    let exempt = prefixes(&mut at, "exempt");
+    let limits = HttpLimits {
+        head_octets: at.number("head_octets", default.head_octets, 8192..=65_536, "octets"),
+        head_s: at.number("head_s", default.head_s, 1..=3600, "seconds"),
+        idle_s: at.number("idle_s", default.idle_s, 1..=3600, "seconds"),
+        send_s: at.number("send_s", default.send_s, 1..=3600, "seconds"),
+        handshake_s: at.number("handshake_s", default.handshake_s, 1..=60, "seconds"),
+        unanswered_octets: at.number(
+            "unanswered_octets",
+            default.unanswered_octets,
+            65_536..=1 << 31,
+            "octets",
+        ),
+        streams: at.number("streams", default.streams, 1..=10_000, "requests"),
+        connections: at.number("connections", default.connections, 1..=10_000_000, "connections"),
+        network_connections: at.number(
+            "network_connections",
+            default.network_connections,
+            0..=10_000_000,
+            "connections (0: no limit)",
+        ),
+        requests_per_s: at.number(
+            "requests_per_s",
+            default.requests_per_s,
+            0..=1_000_000,
+            "requests (0: no limit)",
+        ),
+        exempt: if has_exempt { exempt } else { default.exempt },
+    };
+    at.finish();
+    limits
+}
+
+/// Takes a URL that can stand in a header between angle brackets; empty when it is not there or wrong.
+fn url(at: &mut RawTable<'_, '_>, key: &'static str) -> Box<str> {
+    let Some(text) = at.text(key) else { return Box::default() };
+    let is_plain = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'<' | b'>' | b'"');
+    let has_scheme = ["http://", "https://"].iter().any(|scheme| text.value.starts_with(scheme));
+    if has_scheme && text.value.bytes().all(is_plain) && text.value.len() <= Http::URL_LEN_MAX {
+        return text.value.into();
+    }
+    at.refuse(text.line, key, format!("{:?}", text.value), "a URL, as in https://cdn.example/legal");
+    Box::default()
 }
 
 /// Reads one `[[tls]]`; `None` when a file of it is missing.

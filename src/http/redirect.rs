@@ -8,11 +8,12 @@ use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
 use super::head::{Fields, Head};
+use super::limit::{Limits, Pace};
 use super::location::Locator;
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{Service, ServiceId};
+use crate::fleet::{PlainHttp, Scheme, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -24,6 +25,10 @@ use std::fmt::Write;
 /// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
 /// made by steering may be kept (ruling 26).
 const RETRY_AFTER_S: u32 = 5;
+/// Seconds after which a client that made too many requests may go on: its budget is what it may make in one.
+const PAUSE_S: u32 = 1;
+/// Where content steering is asked for. There nobody is told to go away: some players never come back.
+const STEERING: &str = "/steering/";
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 /// What config says about redirects.
@@ -37,6 +42,12 @@ pub struct Settings {
     pub decision_header: bool,
     /// Most entries of the ranked list, at least 1.
     pub locations_max: usize,
+    /// Who keeps content from countries, as a URL; empty: it is not said.
+    pub blocked_by: Box<str>,
+    /// Port of URLs over TLS to this server.
+    pub secure_port: u16,
+    /// How many requests a client network may make.
+    pub limits: Limits,
 }
 
 impl From<&config::Http> for Settings {
@@ -46,6 +57,9 @@ impl From<&config::Http> for Settings {
             cors: http.cors,
             decision_header: http.decision_header,
             locations_max: usize::from(http.locations_max),
+            blocked_by: http.blocked_by.clone(),
+            secure_port: http.secure_port(),
+            limits: Limits::from(&http.limits),
         }
     }
 }
@@ -55,9 +69,21 @@ impl From<&config::Http> for Settings {
 pub struct Scratch {
     ranking: Ranking,
     reply: Reply,
+    /// What requests are counted by.
+    pace: Pace,
 }
 
 impl Scratch {
+    /// With budgets that requests are taken from.
+    pub fn paced(pace: Pace) -> Self {
+        Self { pace, ..Self::default() }
+    }
+
+    /// Says that it is `now_us`, in microseconds since the server started.
+    pub fn set_time(&mut self, now_us: u64) {
+        self.pace.now_us = now_us;
+    }
+
     /// The reply of the last [`respond`].
     pub fn reply(&self) -> &Reply {
         &self.reply
@@ -94,6 +120,15 @@ pub fn respond(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, hea
 fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) -> Answer {
     let nothing = |outcome| Answer { outcome, service: None, choice: None };
     let reply = &mut scratch.reply;
+    let caller = Caller::of(head.peer, head.fields, &settings.trust);
+    let is_steering = || head.asked.path_and_query.is_some_and(|path| path.starts_with(STEERING));
+    // A proxy that names nobody speaks for many.
+    let is_exempt = || is_steering() || settings.trust.covers(caller.addr);
+    if !scratch.pace.allows(&settings.limits, head.peer, caller.addr) && !is_exempt() {
+        plain(reply, StatusCode::TOO_MANY_REQUESTS, "too many requests of your network");
+        reply.set_by(Field::RetryAfter, |value| write!(value, "{PAUSE_S}").is_ok());
+        return nothing(HttpOutcome::TooMany);
+    }
     let Ok(host) = target::host(head) else {
         plain(reply, StatusCode::BAD_REQUEST, "one Host is needed");
         return nothing(HttpOutcome::BadRequest);
@@ -107,7 +142,10 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         return nothing(HttpOutcome::UnknownHost);
     };
     let service = world.fleet().service(id);
-    let (outcome, choice) = if head.method == "OPTIONS" {
+    let scheme = caller.scheme.unwrap_or(head.scheme);
+    let (outcome, choice) = if scheme == Scheme::Http && service.plain_http != PlainHttp::Serve {
+        (insecure(reply, settings, head, service.plain_http, &host), None)
+    } else if head.method == "OPTIONS" {
         options(reply, service, settings);
         (HttpOutcome::Options, None)
     } else if !takes(service, head.method) {
@@ -115,13 +153,54 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         reply.set(Field::Allow, &methods_of(service));
         (HttpOutcome::MethodNotAllowed, None)
     } else if let Some(target) = Target::of(&head.asked) {
-        let (outcome, choice) = serve(world, settings, scratch, head, id, &target);
+        let (outcome, choice) = serve(world, settings, scratch, head, id, (&caller, &target));
         (outcome, Some(choice))
     } else {
         plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
         (HttpOutcome::BadRequest, None)
     };
+    // Only a connection that is secure is believed, so only there it is said (RFC 6797 section 7.2).
+    if let (Scheme::Https, Some(seconds)) = (scheme, service.hsts_s) {
+        let write = |value: &mut String| write!(value, "max-age={seconds}").is_ok();
+        scratch.reply.set_by(Field::StrictTransport, write);
+    }
     Answer { outcome, service: Some(id), choice }
+}
+
+/// Sends a request that came without TLS to the same URL over it, or refuses it. The redirect is none of the
+/// permanent kind: those are not known to every player, and nothing that we say is stored anyway.
+fn insecure(
+    reply: &mut Reply,
+    settings: &Settings,
+    head: &Head<'_>,
+    policy: PlainHttp,
+    host: &str,
+) -> HttpOutcome {
+    let asked = head.asked.path_and_query.unwrap_or_default();
+    if policy == PlainHttp::Refuse {
+        plain(reply, StatusCode::FORBIDDEN, "this service is reached over https only");
+        return HttpOutcome::NotSecure;
+    }
+    if Target::of(&head.asked).is_none() {
+        plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
+        return HttpOutcome::BadRequest;
+    }
+    let keeps_method = !matches!(head.method, "GET" | "HEAD");
+    reply.start(if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND });
+    reply.set_by(Field::Location, |url| {
+        url.push_str("https://");
+        url.push_str(host);
+        if settings.secure_port != 443 {
+            // Writing to a string does not fail.
+            let _ = write!(url, ":{}", settings.secure_port);
+        }
+        if !asked.starts_with('/') {
+            url.push('/');
+        }
+        url.push_str(asked);
+        true
+    });
+    HttpOutcome::Secured
 }
 
 /// Steers a request of which host, method and target are in order.
@@ -131,11 +210,10 @@ fn serve(
     scratch: &mut Scratch,
     head: &Head<'_>,
     id: ServiceId,
-    target: &Target<'_>,
+    (caller, target): (&Caller, &Target<'_>),
 ) -> (HttpOutcome, Choice) {
-    let Scratch { ranking, reply } = scratch;
+    let Scratch { ranking, reply, .. } = scratch;
     let service = world.fleet().service(id);
-    let caller = Caller::of(head.peer, head.fields, &settings.trust);
     let client = Client::of(caller.addr);
     let key = content_key(&service.content_key, &target.path_and_query);
     let scheme = caller.scheme.unwrap_or(head.scheme);
@@ -151,6 +229,9 @@ fn serve(
         if let Verdict::Serve { .. } = choice.verdict
             && redirect(reply, &places, keeps_method)
         {
+            if !keeps_method {
+                reply.set(Field::Vary, "Accept");
+            }
             decided(reply, settings, world, ranking, &choice);
             return (HttpOutcome::Redirected, choice);
         }
@@ -159,7 +240,7 @@ fn serve(
     let places = Places { world, service, choice: &choice, ranking, locator };
     let is_ours = matches!(choice.verdict, Verdict::Serve { .. });
     let outcome = if choice.verdict == Verdict::Denied {
-        plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
+        denied(reply, settings);
         HttpOutcome::Denied
     } else if is_list && list(reply, &places, settings.locations_max) {
         if is_ours { HttpOutcome::Listed } else { HttpOutcome::Fallback }
@@ -169,6 +250,10 @@ fn serve(
         retry_later(reply, service.ttl_s.clamp(1, RETRY_AFTER_S), "nobody can serve this now");
         HttpOutcome::Nobody
     };
+    if !keeps_method {
+        // JSON or a redirect, as the client accepts.
+        reply.set(Field::Vary, "Accept");
+    }
     decided(reply, settings, world, ranking, &choice);
     (outcome, choice)
 }
@@ -340,6 +425,16 @@ fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
     reply.start(status);
     reply.set_body(text.as_bytes());
     reply.set(Field::ContentType, "text/plain; charset=utf-8");
+}
+
+/// A refusal because of the client's country, and by whom (RFC 7725).
+fn denied(reply: &mut Reply, settings: &Settings) {
+    plain(reply, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS, "not available in your country");
+    if !settings.blocked_by.is_empty() {
+        reply.set_by(Field::Link, |value| {
+            write!(value, "<{}>; rel=\"blocked-by\"", settings.blocked_by).is_ok()
+        });
+    }
 }
 
 /// 503 until `seconds` from now.

@@ -2,7 +2,9 @@
 //!
 //! One thread; what takes long (a push) runs on blocking threads that the router starts. Layer 8.
 
+use crate::config;
 use crate::control::{Peer, Secured};
+use crate::metrics::Label;
 use crate::serve::accept::{Entrance, accept};
 use crate::serve::gate::Gate;
 use crate::serve::http::{Limits, converse};
@@ -12,7 +14,6 @@ use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,7 +34,7 @@ pub(super) async fn serve(
     life: Life,
 ) {
     let greeter = tls.map(|acceptor| acceptor.greeter());
-    let gate = Gate::new(OPEN_MAX, PEER_MAX);
+    let gate = Gate::new(OPEN_MAX, PEER_MAX, config::loopback());
     let mut loops = JoinSet::new();
     for (listener, entrance) in listeners {
         // A gate of its own: redirects do not keep operators out.
@@ -76,5 +77,7 @@ where
             }
         }
     };
-    converse(TokioIo::new(stream), Limits::CONTROL, life, respond).await;
+    if let Some(why) = converse(stream, Limits::CONTROL, life, respond).await {
+        tracing::debug!(why = why.name(), "control: a connection was ended");
+    }
 }

@@ -7,12 +7,13 @@ use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::ServiceId;
+use crate::http::limit::{Budgets, Pace};
 use crate::http::{self, Head, HttpOutcome, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
 use crate::publish::Publisher;
 use crate::serve::accept::Turned;
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
-use crate::serve::http::{MakeRespond, Respond};
+use crate::serve::http::{Cut, MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet, Signed};
 use crate::serve::run::now;
 use crate::serve::tap::{Tap, Taps};
@@ -41,6 +42,10 @@ pub struct Desks {
     pub meters: Arc<Meters>,
     /// Numbers given to threads, so that each counts answers in a row of its own.
     pub threads: Arc<AtomicUsize>,
+    /// What client networks may ask for still.
+    pub budgets: Arc<Budgets>,
+    /// When the server started: their time counts from there.
+    pub started: Instant,
 }
 
 /// Counts the decisions of one thread.
@@ -254,6 +259,9 @@ pub struct HttpDesk {
     settings: Arc<ArcSwap<http::Settings>>,
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
+    pace: Pace,
+    started: Instant,
+    cuts: Writer<Cut>,
     refused: Writer<Unlabelled>,
     not_introduced: Writer<Unlabelled>,
     times: HistogramWriter,
@@ -274,7 +282,10 @@ impl MakeRespond for Desks {
         HttpDesk {
             publisher: Arc::clone(&self.publisher),
             settings: Arc::clone(&self.redirects),
-            scratch: http::Scratch::default(),
+            scratch: http::Scratch::paced(Pace::of(&self.budgets)),
+            pace: Pace::of(&self.budgets),
+            started: self.started,
+            cuts: meters.cuts.writer(),
             requests: meters.requests.writer(),
             refused: meters.refused.writer(),
             not_introduced: meters.not_introduced.writer(),
@@ -308,14 +319,24 @@ impl Respond for HttpDesk {
         self.requests.count(if is_answered { HttpOutcome::Dns } else { HttpOutcome::DnsRefused });
     }
 
+    fn at(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.started).as_micros();
+        self.scratch.set_time(u64::try_from(passed).unwrap_or(u64::MAX));
+    }
+
     fn refused(&mut self, why: Turned) {
         match why {
-            Turned::Full => self.refused.count(Unlabelled),
+            Turned::Full | Turned::NetworkFull => self.refused.count(Unlabelled),
             Turned::NotIntroduced => self.not_introduced.count(Unlabelled),
         }
+        self.cuts.count(why.into());
+    }
+
+    fn cut(&mut self, why: Cut) {
+        self.cuts.count(why);
     }
 
     fn recover(&mut self) {
-        self.scratch = http::Scratch::default();
+        self.scratch = http::Scratch::paced(self.pace.clone());
     }
 }

@@ -44,7 +44,7 @@ pub mod tls;
 #[allow(unsafe_code)]
 pub mod udp;
 
-use crate::config::{Config, Listen};
+use crate::config::{self, Config, HttpLimits, Listen};
 use crate::proxy::Speakers;
 use accept::Entrance;
 use answer::MakeAnswer;
@@ -64,9 +64,6 @@ use streams::Listeners;
 use tls::{Acceptor, Acceptors};
 use tokio::sync::mpsc::unbounded_channel;
 use udp::Worker;
-
-/// Connections to redirect listeners at a time, at most.
-const HTTP_OPEN_MAX: usize = 65_536;
 
 /// The part of all connections that one peer may hold, as a divisor: nobody shuts the others out.
 const PEER_SHARE: usize = 4;
@@ -96,6 +93,8 @@ pub struct Layout {
     pub http_speakers: Arc<Speakers>,
     /// Threads for redirects, at least 1.
     pub http_workers: usize,
+    /// What their connections may cost.
+    pub http_limits: HttpLimits,
     /// Addresses for the push API.
     pub control: Vec<SocketAddr>,
     /// The same over TLS.
@@ -190,9 +189,8 @@ impl Server {
         };
         // A connection is one of a kind's, whatever it is spoken over.
         let open_max = layout.dns_tcp_open_max.max(1);
-        let dns_gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE));
-        // Load balancers open many connections each, so a peer is not limited by itself.
-        let http_gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
+        let dns_gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE), config::loopback());
+        let http_gate = http_gate(&layout.http_limits, &layout.http_speakers);
         let (dns_workers, http_workers) = (layout.dns_workers.max(1), layout.http_workers.max(1));
         let (dns_udp, dns_tcp) = server.bind_dns(layout, &dns_gate, &parts.dns)?;
         let dns = (&dns_gate, &layout.dns_speakers);
@@ -214,7 +212,10 @@ impl Server {
             server.threads.push(thread.map_err(system("a UDP worker"))?);
         }
         let (dns_greeter, http_greeter, control_greeter) = match parts.tls {
-            Some(tls) => (Some(tls.dns), Some(tls.http), Some(tls.control)),
+            Some(tls) => {
+                let handshake = Duration::from_secs(u64::from(layout.http_limits.handshake_s));
+                (Some(tls.dns), Some(tls.http.within(handshake)), Some(tls.control))
+            }
             None => (None, None, None),
         };
         server.start_streams("dns-tcp", dns_tcp, &parts.dns, None, layout)?;
@@ -222,9 +223,10 @@ impl Server {
             server.start_streams("dns-tls", dns_tls, &parts.dns, dns_greeter, layout)?;
         }
         let dns = layout.doh.then_some(&parts.dns);
-        server.start_http(http, &parts.http, dns)?;
+        let limits = Limits::from(&layout.http_limits);
+        server.start_http(http, &parts.http, dns, limits)?;
         if let Some(greeter) = http_greeter {
-            server.start_https(https, &parts.http, dns, &greeter)?;
+            server.start_https(https, &parts.http, dns, (&greeter, limits))?;
         }
         if control_greeter.is_some() {
             server.start_control("control-tls", control_tls, parts.control.clone(), control_greeter)?;
@@ -356,17 +358,18 @@ impl Server {
         by_worker: ByWorker,
         make: &H,
         dns: Option<&D>,
+        limits: Limits,
     ) -> Result<(), StartError> {
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let (others, handed) = unbounded_channel();
             let (desk, life) = (make.make(index), self.life.clone());
-            let worker = http1::Worker::new(listeners, desk, dns.is_some(), life, Limits::REDIRECTS, others);
+            let worker = http1::Worker::new(listeners, desk, dns.is_some(), life, limits, others);
             let worker = worker.map_err(system("an HTTP worker"))?;
             let thread = thread::Builder::new().name(format!("http-{index}")).spawn(move || worker.run());
             self.threads.push(thread.map_err(system("an HTTP worker"))?);
             let (make, dns, life) = (make.clone(), dns.cloned(), self.life.clone());
             let task = move |_| async move {
-                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)), limits);
                 http::serve(room, handed, life).await;
             };
             let thread = accept::on_thread(format!("http-odd-{index}"), Vec::new(), task);
@@ -381,12 +384,12 @@ impl Server {
         by_worker: ByWorker,
         make: &H,
         dns: Option<&D>,
-        tls: &Acceptor,
+        (tls, limits): (&Acceptor, Limits),
     ) -> Result<(), StartError> {
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let (make, dns, tls, life) = (make.clone(), dns.cloned(), tls.clone(), self.life.clone());
             let task = move |listeners| async move {
-                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)), limits);
                 http::serve_tls(listeners, room, tls, life).await;
             };
             let thread = accept::on_thread(format!("https-{index}"), listeners, task);
@@ -417,6 +420,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What lets redirects' connections in. Proxies that are trusted open many each.
+fn http_gate(limits: &HttpLimits, proxies: &Speakers) -> Arc<Gate> {
+    let of_network = match limits.network_connections {
+        0 => usize::MAX,
+        count => count as usize,
+    };
+    let exempt = limits.exempt.iter().chain(&proxies.0).copied().collect();
+    Gate::new(limits.connections as usize, of_network, exempt)
 }
 
 /// A listener that nobody has to be introduced at.
@@ -495,6 +508,7 @@ mod tests {
             http_tls: Vec::new(),
             http_speakers: Arc::default(),
             http_workers: 2,
+            http_limits: HttpLimits::default(),
             control: vec![any],
             control_tls: Vec::new(),
         };

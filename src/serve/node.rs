@@ -5,7 +5,7 @@
 //! is replaced where it is used; listeners, threads and the state directory need a restart, and a
 //! reload that would change them says so. A reload that fails changes nothing. Layer 8.
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, HttpLimits, Listen};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
@@ -34,7 +34,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Problems that a reload logs, at most.
 const LOGGED_MAX: usize = 20;
@@ -104,8 +104,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let cookie_secret = new_secret()?;
     let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, cookie_secret)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
-    let meters = Arc::new(Meters::default());
-    let audit = Arc::new(Audit::new());
+    let (meters, audit) = (Arc::new(Meters::default()), Arc::new(Audit::new()));
     let (certificates, tls) = open_tls(&config, &meters)?;
     let render = meters.expose(
         Arc::clone(&publisher),
@@ -114,9 +113,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         Arc::clone(&certificates),
     );
     let layout = Layout::of(&config);
-    let tapped =
-        sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
-    let (taps, tapping) = tapped.unzip();
+    let tap = |sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone());
+    let (taps, tapping) = sink_of(&config).map(tap).unzip();
     let desks = Desks {
         publisher: Arc::clone(&publisher),
         server: Arc::clone(&server),
@@ -124,6 +122,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         taps,
         meters,
         threads: Arc::default(),
+        budgets: Arc::default(),
+        started: Instant::now(),
     };
     let node = Arc::new_cyclic(|node: &std::sync::Weak<Node>| {
         let reloader = node.clone();
@@ -306,6 +306,7 @@ impl Layout {
             http_tls: config.http.listen_tls.clone(),
             http_speakers: Arc::new(Speakers(config.http.trusted_proxies.clone())),
             http_workers: config.http.workers.count(cores),
+            http_limits: config.http.limits.clone(),
             control: config.control.listen.clone(),
             control_tls: config.control.listen_tls.clone(),
         }
@@ -426,6 +427,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.dns.tcp_idle_s != after.dns.tcp_idle_s
         || before.http.listen != after.http.listen
         || before.http.workers != after.http.workers
+        || fixed_of(&before.http.limits) != fixed_of(&after.http.limits)
         || before.control.listen != after.control.listen
         || before.control.listen_tls != after.control.listen_tls
         || before.control.body_max_mb != after.control.body_max_mb
@@ -433,6 +435,11 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.table.keep != after.table.keep
         || before.dnstap != after.dnstap
         || before.log != after.log
+}
+
+/// Of `limits` those that a restart brings only.
+fn fixed_of(limits: &HttpLimits) -> HttpLimits {
+    HttpLimits { requests_per_s: 0, exempt: Vec::new(), ..limits.clone() }
 }
 
 /// The machine's name, for people who look at several.

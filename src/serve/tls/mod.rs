@@ -35,7 +35,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take.
+/// How long a handshake may take, where nothing else is said.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What becomes of a connection over TLS: one of the first of a handshake, the last two of what follows.
@@ -137,6 +137,8 @@ pub struct Acceptor {
     /// Replaced as a whole.
     config: Arc<ArcSwap<ServerConfig>>,
     counters: Arc<Counters<Greeted>>,
+    /// How long a handshake may take.
+    handshake: Duration,
 }
 
 impl fmt::Debug for Acceptor {
@@ -150,7 +152,13 @@ impl fmt::Debug for Acceptor {
 impl Acceptor {
     /// One thread's.
     pub(super) fn greeter(&self) -> Greeter {
-        Greeter { config: Arc::clone(&self.config), counter: Tally::new(&self.counters) }
+        let (config, handshake) = (Arc::clone(&self.config), self.handshake);
+        Greeter { config, counter: Tally::new(&self.counters), handshake }
+    }
+
+    /// The same with another time for a handshake.
+    pub(super) fn within(self, handshake: Duration) -> Self {
+        Self { handshake, ..self }
     }
 }
 
@@ -183,6 +191,7 @@ impl Acceptors {
         let acceptor = |config| Acceptor {
             config: Arc::new(ArcSwap::from_pointee(config)),
             counters: Arc::clone(counters),
+            handshake: HANDSHAKE,
         };
         Ok(Self {
             dns: acceptor(speaking(config.clone(), &["dot"])),
@@ -263,13 +272,14 @@ impl Tally {
 pub(super) struct Greeter {
     config: Arc<ArcSwap<ServerConfig>>,
     counter: Tally,
+    handshake: Duration,
 }
 
 impl Greeter {
     /// Shakes hands over `stream`; `None` where that comes to nothing. Counts what came of it.
     pub async fn greet(&self, stream: TcpStream) -> Option<Farewell<TlsStream<TcpStream>>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
-        let greeted = timeout(HANDSHAKE, acceptor.accept(stream)).await;
+        let greeted = timeout(self.handshake, acceptor.accept(stream)).await;
         let (outcome, stream) = match greeted {
             Err(_) => (Greeted::TimedOut, None),
             Ok(Err(error)) => (Greeted::by(&error), None),
