@@ -7,9 +7,9 @@
 //!
 //! hyper's own timeouts leave gaps: nothing limits how long a connection takes to show which protocol
 //! it speaks, nor a header block of HTTP/2, nor a response that the client does not read; and frames of HTTP/2
-//! that ask for nothing cost nothing but our time. So each connection is [`Watched`]: what comes and does
+//! that ask for nothing cost nothing but our time. So each connection is `Watched`: what comes and does
 //! not become a request that is answered is counted, what is not taken is timed, and whoever goes beyond
-//! [`Limits`] is cut off, which is counted too, by [`Cut`]. The library under hyper sees to what is left:
+//! `Limits` is cut off, which is counted too, by [`Cut`]. The library under hyper sees to what is left:
 //! resets (CVE-2023-44487), CONTINUATION (CVE-2024-27316), the size of header lists.
 //! Layer 8. Tests: below.
 
