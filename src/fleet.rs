@@ -289,6 +289,10 @@ pub struct Service {
     pub scheme: Option<Scheme>,
     /// Port in redirects; `None` is the scheme's.
     pub port: Option<u16>,
+    /// What becomes of requests that come without TLS.
+    pub plain_http: PlainHttp,
+    /// Seconds that browsers are to come by TLS only (RFC 6797), told over TLS; `None`: not told.
+    pub hsts_s: Option<u32>,
     /// Methods that are redirected, upper case; empty: all, and 307 for those that may have a body.
     pub methods: Box<[Box<str>]>,
     /// Content-steering pathways; empty: one a cluster.
@@ -352,6 +356,18 @@ pub struct Binding {
     pub alpn: Box<[Box<str>]>,
     /// Whether addresses are hinted at: those of the answers to A and AAAA.
     pub hints: bool,
+}
+
+/// What becomes of a request that comes without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlainHttp {
+    /// It is answered as any.
+    #[default]
+    Serve,
+    /// It is sent to the same URL over TLS.
+    Redirect,
+    /// It is refused.
+    Refuse,
 }
 
 /// URL scheme of a redirect.

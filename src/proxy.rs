@@ -3,8 +3,8 @@
 //! Own code where a crate could do it: `ppp` takes a text header that is cut inside an address for a wrong
 //! one instead of an unfinished one, and brings a second `thiserror`; what is needed of it is a source
 //! address and a length. What is not understood is wrong, never guessed at; addresses of a family that has
-//! no clients for us (Unix sockets, none) leave the peer as it is, as the specification asks. Type-length-
-//! value fields are counted and passed over. Layer 1: no socket. Tests: below, and fuzzed.
+//! no clients for us (Unix sockets, none) leave the peer as it is, as the specification asks. Of the
+//! type-length-value fields a checksum is checked where there is one, the others are passed over. Layer 1: no socket. Tests: below, and fuzzed.
 
 use crate::prefix::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,6 +20,9 @@ const TEXT_LEN_MAX: usize = 107;
 
 /// Octets before the addresses of a header of version 2.
 const FIXED_LEN: usize = 16;
+
+/// The field that holds a checksum (CRC-32C) of the header.
+const CHECKSUM: u8 = 3;
 
 /// Octets of a header, at most. The specification has no limit; proxies send a few hundred.
 pub const LEN_MAX: usize = 4096;
@@ -106,6 +109,9 @@ fn binary(octets: &[u8]) -> Parsed {
         return Parsed::Wrong;
     }
     let Some(body) = rest.get(..len) else { return Parsed::Partial };
+    if !is_intact(&octets[..FIXED_LEN + len], family) {
+        return Parsed::Wrong;
+    }
     let is_local = version_and_command == 0x20;
     let client = match family {
         _ if is_local => Ok(None),
@@ -120,6 +126,36 @@ fn binary(octets: &[u8]) -> Parsed {
         Ok(client) => Parsed::Whole(Header { client, len: FIXED_LEN + len }),
         Err(()) => Parsed::Wrong,
     }
+}
+
+/// Whether the checksum in a whole header of version 2 is right, or there is none.
+fn is_intact(header: &[u8], family: u8) -> bool {
+    let mut at = FIXED_LEN
+        + match family >> 4 {
+            1 => 12,
+            2 => 36,
+            3 => 216,
+            _ => 0,
+        };
+    while let Some([kind, l0, l1]) = header.get(at..).and_then(|rest| rest.first_chunk()) {
+        let (start, len) = (at + 3, usize::from(u16::from_be_bytes([*l0, *l1])));
+        let Some(value) = header.get(start..start + len) else { return true };
+        if *kind == CHECKSUM {
+            // It is that of the header with nothing in its place.
+            let parts = [&header[..start], &[0; 4], &header[start + len..]];
+            return value == crc32c(parts.into_iter().flatten()).to_be_bytes();
+        }
+        at = start + len;
+    }
+    true
+}
+
+/// CRC-32C (RFC 3720 appendix B.4), a bit at a time: few headers have one.
+fn crc32c<'a>(octets: impl Iterator<Item = &'a u8>) -> u32 {
+    /// Its polynomial, the lowest power first.
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 };
+    !octets.fold(!0, |crc, octet| (0..8).fold(crc ^ u32::from(*octet), step))
 }
 
 /// The source among two IPv4 addresses and two ports.
@@ -189,6 +225,31 @@ mod tests {
     const V4: &[u8] = &[192, 0, 2, 1, 192, 0, 2, 2, 0x10, 0, 0, 53];
 
     #[test]
+    fn a_checksum_is_right_where_there_is_one() {
+        // The vectors of RFC 3720 appendix B.4.
+        assert_eq!(crc32c([0_u8; 32].iter()), 0x8a91_36aa);
+        assert_eq!(crc32c((0_u8..32).collect::<Vec<_>>().iter()), 0x46dd_794e);
+        for (command, family, addresses) in [(0x21, 0x11, V4), (0x20, 0x11, V4), (0x20, 0x00, &[])] {
+            let fields = [&[4, 0, 2, 9, 9][..], &[CHECKSUM, 0, 4, 0, 0, 0, 0], &[1, 0, 1, b'h']].concat();
+            let mut header = binary(command, family, &[addresses, &fields].concat());
+            let at = FIXED_LEN + addresses.len() + 8;
+            let sum = crc32c(header.iter()).to_be_bytes();
+            header[at..at + 4].copy_from_slice(&sum);
+            assert!(matches!(parse(&header), Parsed::Whole(_)), "{family}");
+            for damaged in FIXED_LEN..header.len() {
+                // Those before the checksum may hide that there is one.
+                if damaged >= at || (FIXED_LEN..FIXED_LEN + addresses.len()).contains(&damaged) {
+                    let mut header = header.clone();
+                    header[damaged] ^= 1;
+                    assert_eq!(parse(&header), Parsed::Wrong, "{family} {damaged}");
+                }
+            }
+        }
+        let short = [V4, &[CHECKSUM, 0, 2, 0, 0]].concat();
+        assert_eq!(parse(&binary(0x21, 0x11, &short)), Parsed::Wrong);
+    }
+
+    #[test]
     fn binary_headers_say_who_it_is() {
         for family in [0x11, 0x12] {
             assert_eq!(parse(&binary(0x21, family, V4)), whole(Some("192.0.2.1:4096"), 28));
@@ -199,7 +260,7 @@ mod tests {
             assert_eq!(parse(&binary(0x21, family, &v6)), whole(Some("[2001:db8::1]:4096"), 52));
         }
         // Fields after the addresses, and what follows the header.
-        let more = [V4, &[3, 0, 4, 1, 2, 3, 4]].concat();
+        let more = [V4, &[0xe0, 0, 4, 1, 2, 3, 4]].concat();
         let sent = [binary(0x21, 0x11, &more), b"GET / ".to_vec()].concat();
         assert_eq!(parse(&sent), whole(Some("192.0.2.1:4096"), 35));
         // The proxy's own connection, and families that have no clients of ours.

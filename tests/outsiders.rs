@@ -10,6 +10,9 @@
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
 //! | `access_log` | readers of the access log: rotation, syslog, an appliance's log |
 //! | `countries` | country rules, by `curl` and `dig` |
+//! | `attacks` | slow heads, slow readers, floods of frames: nobody's programs, octets of our own |
+//! | `control` | the push API over TLS: `curl`, `openssl`, our own client |
+//! | `http2` | frames that RFC 9113 forbids; `h2load`, `curl`, `sslyze` |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -19,14 +22,21 @@
 
 #[path = "outsiders/access_log.rs"]
 mod access_log;
+#[path = "outsiders/attacks.rs"]
+#[allow(clippy::disallowed_methods, reason = "it measures, and says so")]
+mod attacks;
 #[path = "outsiders/conformance.rs"]
 mod conformance;
+#[path = "outsiders/control.rs"]
+mod control;
 #[path = "outsiders/countries.rs"]
 mod countries;
 #[path = "outsiders/flood.rs"]
 mod flood;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod harness;
+#[path = "outsiders/http2.rs"]
+mod http2;
 #[path = "outsiders/namespaces.rs"]
 mod namespaces;
 #[path = "outsiders/resolvers.rs"]

@@ -32,12 +32,20 @@ want nsenter util-linux
 want gdnsd gdnsd
 want nginx nginx-light
 want haproxy haproxy
+want h2load nghttp2-client
+want pip3 python3-pip
 if [ "${1:-}" = peers ]; then
     want knotd knot knot-module-geoip
     want pdns_server pdns-server pdns-backend-geoip
-    want h2load nghttp2-client
 fi
-[ ${#missing[@]} -eq 0 ] && exit 0
+# python PACKAGE: puts a package of Python beside what cargo builds, where tests look for it.
+python() {
+    local folder=${TARGET:-target}/python
+    PYTHONPATH=$folder python3 -c "import $1" 2>/dev/null ||
+        pip3 install --quiet --no-warn-conflicts --target "$folder" "$1" >/dev/null ||
+        { echo "missing for some tests: $1" >&2 && [ -z "${CI:-}" ]; }
+}
+[ ${#missing[@]} -eq 0 ] && { python sslyze; exit; }
 if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
     # A server that is installed here is started by us only: 101 forbids packages to.
     policy=/usr/sbin/policy-rc.d
@@ -46,8 +54,9 @@ if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
     fi
     apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || exit
 else
     echo "missing for some tests: ${missing[*]}" >&2
-    [ -z "${CI:-}" ]
+    [ -z "${CI:-}" ] || exit 1
 fi
+python sslyze

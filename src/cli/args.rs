@@ -102,9 +102,9 @@ pub struct Explain {
     /// The push API of a running steerd
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "table"])]
     pub server: Option<String>,
-    /// File with a token that may read
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "table"])]
-    pub token_file: Option<PathBuf>,
+    /// What is shown to it, and believed of it.
+    #[command(flatten)]
+    pub credentials: Credentials,
     /// Print JSON, as /v1/explain does
     #[arg(long)]
     pub json: bool,
@@ -130,9 +130,26 @@ pub struct Server {
     /// Where its push API listens
     #[arg(long, value_name = "URL", default_value = SERVER)]
     pub server: String,
+    /// What is shown to it, and believed of it.
+    #[command(flatten)]
+    pub credentials: Credentials,
+}
+
+/// What is shown to a running steerd, and believed of it.
+#[derive(Debug, Default, Args)]
+pub struct Credentials {
     /// File with a token, where the server wants one
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// PEM file of who makes the server's certificate; without it, whom this system trusts
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of a certificate to show to the server, which wants --key
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
 }
 
 /// `steerd push`.
@@ -638,7 +655,9 @@ mod tests {
             ("explain 192.0.2.1 s --config c --table t --type aaaa", true),
             ("explain 192.0.2.1 s --config c --server u", false),
             ("explain 192.0.2.1 s --table t --server u", false),
-            ("explain 192.0.2.1 s --config c --token-file t", false),
+            ("explain 192.0.2.1 s --server u --token-file t --ca c", true),
+            ("push f --cert c", false),
+            ("push f --cert c --key k --ca a", true),
             ("override set --site a --cluster b down", false),
             ("override set --site a down --for 30m", true),
             ("override set down", false),

@@ -66,7 +66,7 @@ struct Set {
 
 /// A client of a server named on the command line.
 fn client(server: &args::Server) -> Result<Client, Failure> {
-    Client::new(&server.server, server.token_file.as_deref())
+    Client::new(&server.server, &server.credentials)
 }
 
 /// Lists health, or says what an appliance is.

@@ -12,11 +12,12 @@ use crate::geo::Geography;
 use crate::problem::Problem;
 use crate::publish::TableCounts;
 use crate::serve::run::now;
-use crate::serve::tls::Certificates;
+use crate::serve::tls::{Certificates, clients};
 use crate::table::{Read, Table};
 use crate::wire::Name;
 use crate::zone::Zones;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 /// Services that are named in a note, at most.
 const NAMED_MAX: usize = 5;
@@ -119,13 +120,17 @@ impl Findings {
         self.fine.extend(of("DNS over TLS", listening(&config.dns.listen_tls)));
         self.fine.extend(of("HTTP", listening(&config.http.listen)));
         self.fine.extend(of("HTTPS", listening(&config.http.listen_tls)));
-        self.fine.extend(of("control", config.control.listen.iter().map(ToString::to_string).collect()));
+        let plainly = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect();
+        self.fine.extend(of("control", plainly(&config.control.listen)));
+        self.fine.extend(of("control over TLS", plainly(&config.control.listen_tls)));
     }
 
     /// Checks certificates.
     fn certificates(&mut self, file: &ConfigFile) {
         let certificates = Certificates::read(&file.config);
         self.problems.extend(file.placed(certificates.problems()));
+        let authorities = clients::read_authorities(&file.config);
+        self.problems.extend(file.placed(authorities.err().into_iter().collect()));
         let now_s = (now().0 / 1000).cast_signed();
         let warnings = file.placed(certificates.warnings(now_s));
         self.warnings.extend(warnings.iter().map(ToString::to_string));

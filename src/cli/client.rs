@@ -3,13 +3,16 @@
 //! Owns requests and the words for refusals; what is asked and shown is the commands' business.
 //! Layer 9.
 
+use super::args::Credentials;
 use super::failure::Failure;
 use super::load;
 use crate::problem::Problem;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::{Method, Request, Uri};
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, SendBody};
 
 /// How long a connection may take to be made.
@@ -21,6 +24,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Most octets of a reply: a health list of a large fleet.
 const REPLY_LEN_MAX: u64 = 256 << 20;
 
+/// Where systems keep the certificates that they trust; the first that is there counts.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 /// A server to talk to.
 #[derive(Debug)]
 pub struct Client {
@@ -28,6 +39,8 @@ pub struct Client {
     /// Scheme, host and port.
     base: String,
     token: Option<String>,
+    /// Whether it shows a certificate.
+    has_certificate: bool,
 }
 
 /// What a request carries.
@@ -101,27 +114,32 @@ impl Guard {
 }
 
 impl Client {
-    /// A client of the server at `url`, showing the token in `token_file`.
+    /// A client of the server at `url`, with these `credentials`.
     ///
     /// # Errors
-    /// An URL that is none, a file that holds no token.
-    pub fn new(url: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+    /// An URL that is none, a file that does not hold what it should.
+    pub fn new(url: &str, credentials: &Credentials) -> Result<Self, Failure> {
         let text = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let base = text.trim_end_matches('/');
         let uri: Option<Uri> = base.parse().ok();
-        match uri.as_ref().map(|uri| (uri.scheme_str(), uri.authority(), uri.path())) {
-            Some((Some("http"), Some(_), "" | "/")) => {}
-            Some((Some("https"), ..)) => {
-                let hint = "this version has no TLS; use http:// over a tunnel or on the node itself";
-                return Err(Failure::Usage(format!("--server {url}: {hint}")));
-            }
+        let is_tls = match uri.as_ref().map(|uri| (uri.scheme_str(), uri.authority(), uri.path())) {
+            Some((Some("http"), Some(_), "" | "/")) => false,
+            Some((Some("https"), Some(_), "" | "/")) => true,
             _ => {
-                let expected = "expected an address as in http://127.0.0.1:9053";
+                let expected =
+                    "expected an address as in http://127.0.0.1:9053 or https://steer1.example:9054";
                 return Err(Failure::Usage(format!("--server {url}: {expected}")));
             }
+        };
+        if !is_tls && (credentials.ca.is_some() || credentials.cert.is_some()) {
+            let hint = "--ca, --cert and --key need https://";
+            return Err(Failure::Usage(format!("--server {url}: {hint}")));
         }
+        let token_file = credentials.token_file.as_deref();
         let token = token_file.map(load::read_token).transpose().map_err(|problem| vec![problem])?;
+        let tls = if is_tls { tls_of(credentials)? } else { TlsConfig::default() };
         let agent = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
@@ -131,7 +149,7 @@ impl Client {
             .timeout_recv_response(Some(SILENCE_MAX))
             .build()
             .new_agent();
-        Ok(Self { agent, base: base.to_owned(), token })
+        Ok(Self { agent, base: base.to_owned(), token, has_certificate: credentials.cert.is_some() })
     }
 
     /// Asks for `path`, query included; the body of the reply.
@@ -199,7 +217,17 @@ impl Client {
             error => error.to_string(),
         };
         let said = said.split(" (os error").next().unwrap_or_default();
-        let hint = "is steerd running, and is this its control.listen?";
+        let is_tls = self.base.starts_with("https:");
+        let hint = if said.contains("invalid peer certificate") {
+            "give who makes its certificates with --ca, and a name that it is for in --server"
+        } else if self.has_certificate && ["alert", "pipe", "reset"].iter().any(|word| said.contains(word)) {
+            // A server tells, but while a body is sent the end of the connection is noticed first.
+            "it may not take this certificate: see control.client_ca of its config"
+        } else if is_tls {
+            "is steerd running, and is this its control.listen_tls?"
+        } else {
+            "is steerd running, and is this its control.listen?"
+        };
         Failure::Failed(anyhow::anyhow!("no answer from {}: {said}; {hint}", self.base))
     }
 
@@ -217,6 +245,14 @@ impl Client {
                 Failure::Problems(told.problems.into_iter().map(placed).collect())
             }
             (401, _) => failed(match self.token {
+                None if said.contains("certificate's names") => format!(
+                    "{} does not know whom this certificate is for: see control.clients of its config",
+                    self.base
+                ),
+                None if said.contains("certificate") => format!(
+                    "{} wants a token or a certificate: give one with --token-file, or --cert and --key",
+                    self.base
+                ),
                 None => format!("{} wants a token: give one with --token-file", self.base),
                 Some(_) => {
                     format!("{} does not know this token: see control.tokens of its config", self.base)
@@ -256,6 +292,57 @@ impl Client {
     }
 }
 
+/// What is believed and shown over TLS.
+///
+/// # Errors
+/// Files that do not hold what they should.
+fn tls_of(credentials: &Credentials) -> Result<TlsConfig, Failure> {
+    let system = || SYSTEM_AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file());
+    let Some(ca) = credentials.ca.clone().or_else(system) else {
+        return Err(Failure::Usage("this system names nobody to trust: give --ca".to_owned()));
+    };
+    let roots = read_pem(&ca, "certificates in PEM", certificates_of)?;
+    let shown = match (&credentials.cert, &credentials.key) {
+        (Some(cert), Some(key)) => {
+            let chain = read_pem(cert, "a certificate's chain in PEM", certificates_of)?;
+            let key = read_pem(key, "the certificate's private key in PEM", |pem| {
+                PrivateKey::from_pem(pem).map_err(|error| error.to_string())
+            })?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+        _ => None,
+    };
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .client_cert(shown)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+/// What `read` finds in the file at `path`, in which `expected` should be.
+fn read_pem<T>(
+    path: &Path,
+    expected: &str,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<T, Failure> {
+    let pem = std::fs::read(path).map_err(|error| load::said(&error));
+    pem.and_then(|pem| read(&pem)).map_err(|why| {
+        Failure::Problems(vec![Problem::at(0, "", why, expected).in_file(path.display().to_string())])
+    })
+}
+
+/// The certificates in `pem`, at least one.
+fn certificates_of(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
+    let items: Result<Vec<_>, _> = parse_pem(pem).collect();
+    let items = items.map_err(|error| error.to_string())?.into_iter();
+    let certificates = items.filter_map(|item| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<_> = certificates.collect();
+    if certificates.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(certificates) }
+}
+
 /// An epoch in words.
 fn named(epoch: Option<u64>) -> String {
     epoch.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string())
@@ -271,12 +358,14 @@ mod tests {
             ("http://127.0.0.1:9053", Some("http://127.0.0.1:9053")),
             ("http://[::1]:9053/", Some("http://[::1]:9053")),
             ("steer1.example:9053", Some("http://steer1.example:9053")),
-            ("https://steer1.example", None),
+            ("https://steer1.example", Some("https://steer1.example")),
+            ("https://steer1.example:9054/", Some("https://steer1.example:9054")),
+            ("ftp://steer1.example", None),
             ("http://steer1.example/path", None),
             ("http://", None),
             ("not a url", None),
         ] {
-            let client = Client::new(url, None);
+            let client = Client::new(url, &Credentials::default());
             assert_eq!(client.as_ref().ok().map(|client| &*client.base), expected, "{url}");
             assert!(client.is_ok() || client.is_err_and(|failure| failure.code() == 64), "{url}");
         }
@@ -284,9 +373,16 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        let client = Client::new("http://h:1", None).expect("a client");
+        let client = Client::new("http://h:1", &Credentials::default()).expect("a client");
         for (status, body, code, expected) in [
             (401, r#"{"error":"unauthorized","message":"m"}"#, 1, "--token-file"),
+            (
+                401,
+                r#"{"message":"a bearer token or a client's certificate is needed"}"#,
+                1,
+                "--cert and --key",
+            ),
+            (401, r#"{"message":"this certificate's names are not known"}"#, 1, "control.clients"),
             (409, r#"{"error":"not_newer","served_epoch":41,"highest_epoch":42}"#, 2, "--reset-epoch 42"),
             (409, r#"{"error":"wrong_base","base":3,"served_epoch":null}"#, 2, "epoch none is served"),
             (409, r#"{"error":"wrong_reset","highest_epoch":9}"#, 2, "which is 9"),

@@ -105,7 +105,7 @@ pub fn explain(args: &args::Explain, out: &mut dyn Write) -> Result<(), Failure>
         from_disk(args)?
     } else {
         let server = args.server.as_deref().unwrap_or(args::SERVER);
-        let client = Client::new(server, args.token_file.as_deref())?;
+        let client = Client::new(server, &args.credentials)?;
         (client.get(&request(args))?, server.to_owned())
     };
     if args.json {

@@ -136,7 +136,7 @@ impl Kind {
 /// # Errors
 /// A file that cannot be read; a server that is not there, or refuses.
 pub fn push(args: &args::Push, out: &mut dyn Write) -> Result<(), Failure> {
-    let client = Client::new(&args.server.server, args.server.token_file.as_deref())?;
+    let client = Client::new(&args.server.server, &args.server.credentials)?;
     let name = args.file.display().to_string();
     let (file, kind, len) = open(&args.file)
         .map_err(|error| vec![Problem::at(0, "", said(&error), "a file that can be read").in_file(&name)])?;

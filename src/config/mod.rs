@@ -287,7 +287,7 @@ impl Limits {
 }
 
 /// This machine (ruling 26).
-fn loopback() -> Vec<Prefix> {
+pub fn loopback() -> Vec<Prefix> {
     let loopback = [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
     loopback.into_iter().filter_map(|(addr, len)| Prefix::new(addr, len)).collect()
 }
@@ -385,10 +385,84 @@ pub struct Http {
     /// Parameter of URLs to appliances that carries the decision's id, 1 to 32 letters, digits, `-`, `.`, `_`
     /// and `~`.
     pub decision_query: Option<Box<str>>,
+    /// Who keeps content from countries, as a URL (RFC 7725); empty: it is not said.
+    pub blocked_by: Box<str>,
+    /// Port of the URLs that services' `plain_http` sends to; 0: that of the first of `listen_tls`.
+    pub https_port: u16,
     /// Most entries of the ranked list, 1 to 16.
     pub locations_max: u8,
     /// Threads.
     pub workers: Workers,
+    /// `[http.limits]`.
+    pub limits: HttpLimits,
+}
+
+/// What connections and requests may cost (`[http.limits]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Octets of a request's head, 8,192 to 65,536.
+    pub head_octets: u32,
+    /// Seconds for a head to come in whole once it has begun, 1 to 3600.
+    pub head_s: u32,
+    /// Seconds that a connection may stay without a request, 1 to 3600.
+    pub idle_s: u32,
+    /// Seconds for a client to take what it was sent, 1 to 3600.
+    pub send_s: u32,
+    /// Seconds for a TLS handshake, 1 to 60.
+    pub handshake_s: u32,
+    /// Octets that a connection may send without a request that is answered, 65,536 to 2^31.
+    pub unanswered_octets: u32,
+    /// Requests at a time on one HTTP/2 connection, 1 to 10,000.
+    pub streams: u32,
+    /// Connections at a time, 1 to 10,000,000.
+    pub connections: u32,
+    /// Of them from one network; 0: no limit.
+    pub network_connections: u32,
+    /// Requests of one network a second; 0: no limit.
+    pub requests_per_s: u32,
+    /// Peers that the limits on networks do not concern.
+    pub exempt: Vec<Prefix>,
+}
+
+impl HttpLimits {
+    /// What other servers take (8 to 32 KiB), and twice what a browser's cookies come to.
+    pub const HEAD_OCTETS: u32 = 16 << 10;
+    /// A head is a packet or two; over a bad mobile link a few retransmissions.
+    pub const HEAD_S: u32 = 10;
+    /// Above the 60 s for which load balancers keep idle connections, so that they close first.
+    pub const IDLE_S: u32 = 75;
+    /// At most about 64 KiB wait to be taken: 6.5 KB a second is slower than any player's link.
+    pub const SEND_S: u32 = 10;
+    /// Two round trips and a signature.
+    pub const HANDSHAKE_S: u32 = 5;
+    /// 60,000 PING frames, or the bodies of sixteen large DNS queries.
+    pub const UNANSWERED_OCTETS: u32 = 1 << 20;
+    /// What browsers open at once is below a hundred, and an answer takes no time.
+    pub const STREAMS: u32 = 64;
+    /// File descriptors that services usually may have, less some.
+    pub const CONNECTIONS: u32 = 65_536;
+    /// A carrier's address stands for thousands of subscribers; sixteen such do not fill the server.
+    pub const NETWORK_CONNECTIONS: u32 = 4096;
+    /// A carrier's address with 10,000 viewers who are redirected every two seconds; a fiftieth of a core.
+    pub const REQUESTS_PER_S: u32 = 5000;
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            head_octets: Self::HEAD_OCTETS,
+            head_s: Self::HEAD_S,
+            idle_s: Self::IDLE_S,
+            send_s: Self::SEND_S,
+            handshake_s: Self::HANDSHAKE_S,
+            unanswered_octets: Self::UNANSWERED_OCTETS,
+            streams: Self::STREAMS,
+            connections: Self::CONNECTIONS,
+            network_connections: Self::NETWORK_CONNECTIONS,
+            requests_per_s: Self::REQUESTS_PER_S,
+            exempt: loopback(),
+        }
+    }
 }
 
 impl Http {
@@ -396,6 +470,14 @@ impl Http {
     pub const DECISION_QUERY_LEN_MAX: usize = 32;
     /// As many as a player will try.
     pub const LOCATIONS_MAX: u8 = 8;
+    /// What a URL of ours may have, octets.
+    pub const URL_LEN_MAX: usize = 500;
+
+    /// The port of URLs over TLS to this server: as configured, else where it listens, else the usual one.
+    pub fn secure_port(&self) -> u16 {
+        let listening = self.listen_tls.first().map(|listen| listen.addr.port()).filter(|port| *port != 0);
+        Some(self.https_port).filter(|port| *port != 0).or(listening).unwrap_or(443)
+    }
 }
 
 impl Default for Http {
@@ -408,8 +490,11 @@ impl Default for Http {
             cors: false,
             decision_header: false,
             decision_query: None,
+            blocked_by: Box::default(),
+            https_port: 0,
             locations_max: Self::LOCATIONS_MAX,
             workers: Workers::default(),
+            limits: HttpLimits::default(),
         }
     }
 }
@@ -417,10 +502,18 @@ impl Default for Http {
 /// The push API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// Addresses to answer on; empty: no push API.
+    /// Addresses to answer on; empty: none in the clear.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to answer on over TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Whether `listen` may be reached by other machines: somebody else keeps the way private.
+    pub cleartext: bool,
     /// Who may do what; empty: whoever reaches a loopback listener may do everything.
     pub tokens: Vec<Token>,
+    /// Who makes the certificates that clients may show over TLS.
+    pub client_ca: Option<ClientCa>,
+    /// Who may do what with a certificate of `client_ca`.
+    pub clients: Vec<ControlClient>,
     /// What needs no token.
     pub open: Open,
     /// Most MiB of a pushed body after decompression, 1 to 65,536.
@@ -439,7 +532,16 @@ impl Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { listen: Vec::new(), tokens: Vec::new(), open: Open::default(), body_max_mb: Self::BODY_MAX_MB }
+        Self {
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            cleartext: false,
+            tokens: Vec::new(),
+            client_ca: None,
+            clients: Vec::new(),
+            open: Open::default(),
+            body_max_mb: Self::BODY_MAX_MB,
+        }
     }
 }
 
@@ -454,7 +556,25 @@ pub struct Token {
     pub line: u64,
 }
 
-/// A right that a token gives (ruling 22).
+/// Who makes certificates of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// PEM file of its certificates, as written.
+    pub file: PathBuf,
+    /// Line it is written on, for problems found later.
+    pub line: u64,
+}
+
+/// A client that shows a certificate, and its rights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlClient {
+    /// A name that its certificate says.
+    pub name: Box<str>,
+    /// What it may do, at least one.
+    pub may: Vec<Right>,
+}
+
+/// A right that a token or a certificate gives (ruling 22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
     /// Push, roll back, reload tables.
@@ -755,18 +875,7 @@ impl Config {
         check_listeners(&spots.listeners, findings);
         check_zones(&self.dns.zones, findings);
         self.check_transports(spots, findings);
-        if self.control.tokens.is_empty() && !spots.tokens_are_wrong {
-            for listener in spots.listeners.iter().filter(|listener| listener.key == "control.listen") {
-                if !listener.addr.ip().to_canonical().is_loopback() {
-                    findings.add(
-                        listener.line,
-                        listener.key,
-                        format!("{} without a token", listener.addr),
-                        "a loopback address, or control.token_file or control.tokens",
-                    );
-                }
-            }
-        }
+        self.check_control(spots, findings);
         if self.health.shed_above >= self.health.shed_full {
             let found = format!(
                 "{} with shed_full = {}",
@@ -778,6 +887,48 @@ impl Config {
         if self.steering.ttl_unhealthy_s > self.steering.ttl_s {
             let found = format!("{} with ttl_s = {}", self.steering.ttl_unhealthy_s, self.steering.ttl_s);
             findings.add(spots.steering_line, "steering.ttl_unhealthy_s", found, "at most ttl_s");
+        }
+    }
+
+    /// Checks that the push API knows who calls from other machines, and that nobody on the way does (ruling
+    /// 22).
+    fn check_control(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        let control = &self.control;
+        let is_remote = |listener: &&read::Listener| {
+            listener.key.starts_with("control.") && !listener.addr.ip().to_canonical().is_loopback()
+        };
+        for listener in spots.listeners.iter().filter(is_remote) {
+            let is_tls = listener.key == "control.listen_tls";
+            let has_clients = is_tls && (!control.clients.is_empty() || spots.clients_are_wrong);
+            if control.tokens.is_empty() && !spots.tokens_are_wrong && !has_clients {
+                let (found, expected) = if is_tls {
+                    (
+                        "without a token or a client",
+                        "a loopback address, or control.tokens, or control.clients with control.client_ca",
+                    )
+                } else {
+                    ("without a token", "a loopback address, or control.token_file or control.tokens")
+                };
+                findings.add(listener.line, listener.key, format!("{} {found}", listener.addr), expected);
+            }
+            if !is_tls && !control.cleartext {
+                let found = format!("{} without TLS", listener.addr);
+                let expected = "a loopback address, or control.listen_tls; or control.cleartext = true where \
+                                the way there is private";
+                findings.add(listener.line, listener.key, found, expected);
+            }
+        }
+        if let Some(ca) = &control.client_ca {
+            if control.listen_tls.is_empty() && findings.is_empty() {
+                findings.add(ca.line, "control.client_ca", "no listener over TLS", "control.listen_tls");
+            }
+            if control.clients.is_empty() && !spots.clients_are_wrong {
+                let expected = "whom its certificates are for, in control.clients";
+                findings.add(ca.line, "control.client_ca", "no clients", expected);
+            }
+        } else if let Some(line) = spots.clients_line {
+            let expected = "who makes their certificates, as control.client_ca";
+            findings.add(line, "control.clients", "no authority", expected);
         }
     }
 
@@ -1023,7 +1174,7 @@ listen_tls = ["127.0.0.1:443"]
 
     #[test]
     fn tokens_and_rights_are_read() {
-        let text = "[control]\nlisten = \"0.0.0.0:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
+        let text = "[control]\nlisten = \"127.0.0.1:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
                     tokens = [{ file = \"p\", may = [\"table\", \"read\"] }, { file = \"h\", may = \"heartbeat\" }]";
         let control = Config::parse("f.toml", text).expect("valid").control;
         let tokens: Vec<_> =
@@ -1033,5 +1184,31 @@ listen_tls = ["127.0.0.1:443"]
             [("t", &[Right::All][..]), ("p", &[Right::Table, Right::Read]), ("h", &[Right::Heartbeat]),]
         );
         assert_eq!(control.open, Open { metrics: true, dashboard: false });
+    }
+
+    #[test]
+    fn ruling_22_who_calls_from_elsewhere_is_known_and_nobody_listens() {
+        let tls = "[[tls]]\ncert = \"c\"\nkey = \"k\"\n";
+        let ca = "client_ca = \"ca.pem\"\nclients = [{ name = \"inventory-eu\", may = \"table\" }]";
+        for (listen, more, expected) in [
+            ("listen = \"127.0.0.1:1\"", "", 0),
+            ("listen = \"[::1]:1\"", "token_file = \"t\"", 0),
+            ("listen = \"192.0.2.1:1\"", "", 2),
+            ("listen = \"192.0.2.1:1\"", "token_file = \"t\"", 1),
+            ("listen = \"192.0.2.1:1\"", "token_file = \"t\"\ncleartext = true", 0),
+            ("listen = \"192.0.2.1:1\"", "cleartext = true", 1),
+            ("listen_tls = \"192.0.2.1:1\"", "", 1),
+            ("listen_tls = \"192.0.2.1:1\"", "token_file = \"t\"", 0),
+            ("listen_tls = \"192.0.2.1:1\"", ca, 0),
+            ("listen_tls = \"127.0.0.1:1\"", "", 0),
+            // A certificate cannot be shown in the clear.
+            ("listen_tls = \"127.0.0.1:1\"\nlisten = \"192.0.2.1:1\"", ca, 2),
+            ("listen = \"127.0.0.1:1\"", ca, 1),
+            ("listen_tls = \"127.0.0.1:1\"", "client_ca = \"ca.pem\"", 1),
+            ("listen_tls = \"127.0.0.1:1\"", "clients = [{ name = \"a\", may = \"all\" }]", 1),
+        ] {
+            let text = format!("{tls}[control]\n{listen}\n{more}\n");
+            assert_eq!(problems(&text).len(), expected, "{text}{:#?}", problems(&text));
+        }
     }
 }

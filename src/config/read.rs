@@ -4,8 +4,9 @@
 
 use super::raw::{At, Table as RawTable, TextOrTable};
 use super::{
-    AccessLog, Config, Control, Dns, Dnstap, GeoIp, Guard, Health, Http, Limits, Listen, Log, LogFormat,
-    LogLevel, LogTo, Open, Right, Soa, Steering, Table, Tls, Token, Workers, Zone, loopback,
+    AccessLog, ClientCa, Config, Control, ControlClient, Dns, Dnstap, GeoIp, Guard, Health, Http, HttpLimits,
+    Limits, Listen, Log, LogFormat, LogLevel, LogTo, Open, Right, Soa, Steering, Table, Tls, Token, Workers,
+    Zone, loopback,
 };
 use crate::prefix::{Family, Prefix, PrefixError};
 use crate::units::BasisPoints;
@@ -19,6 +20,10 @@ pub struct Spots {
     pub listeners: Vec<Listener>,
     /// Whether `[control]` names tokens that were reported and left out.
     pub tokens_are_wrong: bool,
+    /// Whether `[control]` names clients that were reported and left out.
+    pub clients_are_wrong: bool,
+    /// Line of the first of `[control] clients`.
+    pub clients_line: Option<u64>,
     /// Whether there is a `[[tls]]`, right or wrong.
     pub has_tls: bool,
     /// Line of `[dns]`.
@@ -218,8 +223,11 @@ fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
         cors: at.flag("cors", false),
         decision_header: at.flag("decision_header", false),
         decision_query: decision_query(&mut at),
+        blocked_by: url(&mut at, "blocked_by"),
+        https_port: at.number("https_port", 0, 0..=u64::from(u16::MAX), "(0: that of listen_tls)"),
         locations_max: at.number("locations_max", Http::LOCATIONS_MAX, 1..=16, "locations"),
         workers: workers(&mut at),
+        limits: http_limits(at.table("limits")),
     };
     at.finish();
     http
@@ -236,6 +244,55 @@ fn decision_query(at: &mut RawTable<'_, '_>) -> Option<Box<str>> {
     let expected = "up to 32 letters, digits, \"-\", \".\", \"_\" and \"~\", but not \"format\"";
     at.refuse(text.line, "decision_query", format!("{:?}", text.value), expected);
     None
+}
+
+/// Reads `[http.limits]`.
+fn http_limits(mut at: RawTable<'_, '_>) -> HttpLimits {
+    let default = HttpLimits::default();
+    let has_exempt = at.has("exempt");
+    let exempt = prefixes(&mut at, "exempt");
+    let limits = HttpLimits {
+        head_octets: at.number("head_octets", default.head_octets, 8192..=65_536, "octets"),
+        head_s: at.number("head_s", default.head_s, 1..=3600, "seconds"),
+        idle_s: at.number("idle_s", default.idle_s, 1..=3600, "seconds"),
+        send_s: at.number("send_s", default.send_s, 1..=3600, "seconds"),
+        handshake_s: at.number("handshake_s", default.handshake_s, 1..=60, "seconds"),
+        unanswered_octets: at.number(
+            "unanswered_octets",
+            default.unanswered_octets,
+            65_536..=1 << 31,
+            "octets",
+        ),
+        streams: at.number("streams", default.streams, 1..=10_000, "requests"),
+        connections: at.number("connections", default.connections, 1..=10_000_000, "connections"),
+        network_connections: at.number(
+            "network_connections",
+            default.network_connections,
+            0..=10_000_000,
+            "connections (0: no limit)",
+        ),
+        requests_per_s: at.number(
+            "requests_per_s",
+            default.requests_per_s,
+            0..=1_000_000,
+            "requests (0: no limit)",
+        ),
+        exempt: if has_exempt { exempt } else { default.exempt },
+    };
+    at.finish();
+    limits
+}
+
+/// Takes a URL that can stand in a header between angle brackets; empty when it is not there or wrong.
+fn url(at: &mut RawTable<'_, '_>, key: &'static str) -> Box<str> {
+    let Some(text) = at.text(key) else { return Box::default() };
+    let is_plain = |octet: u8| octet.is_ascii_graphic() && !matches!(octet, b'<' | b'>' | b'"');
+    let has_scheme = ["http://", "https://"].iter().any(|scheme| text.value.starts_with(scheme));
+    if has_scheme && text.value.bytes().all(is_plain) && text.value.len() <= Http::URL_LEN_MAX {
+        return text.value.into();
+    }
+    at.refuse(text.line, key, format!("{:?}", text.value), "a URL, as in https://cdn.example/legal");
+    Box::default()
 }
 
 /// Reads one `[[tls]]`; `None` when a file of it is missing.
@@ -296,7 +353,9 @@ fn listeners(
 
 /// Reads `[control]`.
 fn control(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Control {
-    let listen = addresses(&mut at, "control.listen", spots);
+    let listen = addresses(&mut at, "listen", "control.listen", spots);
+    let listen_tls = addresses(&mut at, "listen_tls", "control.listen_tls", spots);
+    let cleartext = at.flag("cleartext", false);
     let token_file = at.text("token_file");
     let mut tokens: Vec<Token> = token_file
         .map(|text| Token { file: text.value.into(), may: vec![Right::All], line: text.line })
@@ -306,6 +365,9 @@ fn control(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Control {
     let count = tokens.len() + written.len();
     tokens.extend(written.into_iter().filter_map(token));
     spots.tokens_are_wrong = tokens.len() < count;
+    let client_ca = at.text("client_ca");
+    let client_ca = client_ca.map(|text| ClientCa { file: text.value.into(), line: text.line });
+    let clients = control_clients(&mut at, spots);
     let open = at.words(
         "open",
         &[
@@ -315,7 +377,11 @@ fn control(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Control {
     );
     let control = Control {
         listen,
+        listen_tls,
+        cleartext,
         tokens,
+        client_ca,
+        clients,
         open: Open {
             metrics: open.iter().any(|open| open.metrics),
             dashboard: open.iter().any(|open| open.dashboard),
@@ -333,13 +399,46 @@ fn token(mut at: RawTable<'_, '_>) -> Option<Token> {
     if file.is_none() {
         at.refuse(line, "file", "none", "the file that holds the token");
     }
+    let may = rights(&mut at, "what the token allows");
+    at.finish();
+    Some(Token { file: file?, may: may?, line })
+}
+
+/// Takes `may`; `None` when there is no right that is one. `what` they are.
+fn rights(at: &mut RawTable<'_, '_>, what: &str) -> Option<Vec<Right>> {
     let texts = at.texts("may");
     if texts.is_empty() {
-        at.refuse(line, "may", "no right", "what the token allows, as in [\"table\"]");
+        at.refuse(at.line(), "may", "no right", format!("{what}, as in [\"table\"]"));
     }
     let may = at.meanings("may", &texts, RIGHTS);
-    at.finish();
-    Some(Token { file: file?, may: (!may.is_empty()).then_some(may)?, line })
+    (!may.is_empty()).then_some(may)
+}
+
+/// Takes `[control] clients`; those whose name or rights are missing or wrong are left out.
+fn control_clients(at: &mut RawTable<'_, '_>, spots: &mut Spots) -> Vec<ControlClient> {
+    let written = at.tables("clients");
+    spots.clients_line = written.first().map(RawTable::line);
+    let count = written.len();
+    let mut clients: Vec<ControlClient> = Vec::with_capacity(count);
+    for mut at in written {
+        let line = at.line();
+        let name = at.text("name");
+        let is_taken = |name: &At<String>| clients.iter().any(|client| *client.name == *name.value);
+        match &name {
+            None => at.refuse(line, "name", "none", "a name that the client's certificate says"),
+            Some(name) if is_taken(name) => {
+                at.refuse(name.line, "name", format!("{:?} again", name.value), "each client once");
+            }
+            Some(_) => {}
+        }
+        let may = rights(&mut at, "what the client may do");
+        at.finish();
+        if let (Some(name), Some(may)) = (name, may) {
+            clients.push(ControlClient { name: name.value.into(), may });
+        }
+    }
+    spots.clients_are_wrong = clients.len() < count;
+    clients
 }
 
 /// Reads `[table]`.
@@ -501,9 +600,14 @@ fn basis_points(at: &mut RawTable<'_, '_>, key: &'static str, default: BasisPoin
     BasisPoints::of_fraction(at.share(key, f64::from(default.get()) / 10_000.0))
 }
 
-/// Takes the listeners of a section; `key` is the dotted path of its `listen`.
-fn addresses(at: &mut RawTable<'_, '_>, key: &'static str, spots: &mut Spots) -> Vec<SocketAddr> {
-    at.texts("listen").iter().filter_map(|text| address(at, "listen", key, text, false, spots)).collect()
+/// Takes listeners that are addresses; `path` is the dotted path of `key`.
+fn addresses(
+    at: &mut RawTable<'_, '_>,
+    key: &'static str,
+    path: &'static str,
+    spots: &mut Spots,
+) -> Vec<SocketAddr> {
+    at.texts(key).iter().filter_map(|text| address(at, key, path, text, false, spots)).collect()
 }
 
 /// Reads one listener of `key`, whose dotted path is `path`, and notes it for the checks across sections.

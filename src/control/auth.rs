@@ -1,29 +1,47 @@
 //! Who may make a call (ruling 22).
 //!
-//! Two worlds. With tokens, a call shows one that has the right. Without any, the call comes from
-//! this machine, and then a write also shows what a web page in a browser on this machine cannot:
-//! a content type that needs the server's leave to be sent across origins, and a `Host` that is not a
-//! name an attacker points at the loopback address. Reads no files: contents of token files come in,
-//! and only their digests stay. Layer 7.
+//! Two worlds. With tokens, a call shows one that has the right; where clients with certificates are
+//! configured, it may come over a connection on which one was shown that has the right, which is as good.
+//! Without any, the call comes from this machine, and then a write also shows what a web page in a
+//! browser on this machine cannot: a content type that needs the server's leave to be sent across
+//! origins, and a `Host` that is not a name an attacker points at the loopback address. The former is asked
+//! of writes by certificate too, because a browser that has one shows it by itself. Reads no files: contents
+//! of token files come in, and only their digests stay. Layer 7.
 
 use super::body::Form;
 use super::refuse::Fault;
 use super::routes::{Access, Route};
-use crate::config::{Open, Right};
+use crate::config::{ControlClient, Open, Right};
 use crate::problem::Problem;
 use axum::http::{HeaderMap, Uri, header};
 use ring::digest::{SHA256, digest};
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The address a connection came from, put into each request by who accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// Tokens and what is open.
+/// That a connection is over TLS, and the names that its client's certificate says, none without one; put
+/// into each request by who accepted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secured(pub Arc<[Box<str>]>);
+
+/// How a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Origin<'a> {
+    /// From where, if whoever accepted the connection said so.
+    pub peer: Option<SocketAddr>,
+    /// Over TLS, where that is so.
+    pub secured: Option<&'a Secured>,
+}
+
+/// Tokens, clients with certificates, and what is open.
 #[derive(Debug, Clone, Default)]
 pub struct Auth {
     tokens: Vec<Token>,
+    clients: Vec<ControlClient>,
     open: Open,
 }
 
@@ -41,7 +59,8 @@ struct Token {
 /// Who makes a call, for the audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The name of the token shown, `loopback` where none is needed, `nobody` where none was known.
+    /// The name of the token or the certificate shown, `loopback` where none is needed, `nobody` where none
+    /// was known.
     pub who: String,
     /// Where the connection came from, if whoever accepted it said so.
     pub peer: Option<SocketAddr>,
@@ -50,7 +69,13 @@ pub struct Caller {
 impl Auth {
     /// No tokens: whoever is on this machine may do everything.
     pub fn loopback_only(open: Open) -> Self {
-        Self { tokens: Vec::new(), open }
+        Self { open, ..Self::default() }
+    }
+
+    /// Adds clients that are known by their certificates.
+    pub fn with_clients(mut self, clients: &[ControlClient]) -> Self {
+        self.clients.extend_from_slice(clients);
+        self
     }
 
     /// Adds the token in `contents`, white space around it taken off.
@@ -77,39 +102,59 @@ impl Auth {
     /// Lets a call pass, or says why not.
     ///
     /// # Errors
-    /// [`Fault::Unauthorized`] without a known token; [`Fault::Forbidden`] without the right, from
-    /// another machine, or as a web page could have sent it.
+    /// [`Fault::Unauthorized`] without a known token or certificate; [`Fault::Forbidden`] without the
+    /// right, from another machine, or as a web page could have sent it.
     pub fn admit(
         &self,
         route: &Route,
         uri: &Uri,
         headers: &HeaderMap,
-        peer: Option<SocketAddr>,
+        from: Origin<'_>,
     ) -> Result<Caller, (Caller, Fault)> {
-        let caller = |who: &str| Caller { who: who.to_string(), peer };
+        let caller = |who: &str| Caller { who: who.to_string(), peer: from.peer };
         if self.is_open(route.access) {
             return Ok(caller("anyone"));
         }
-        if !self.has_tokens() {
+        // Where clients have certificates, who comes over TLS shows one, or a token.
+        if !self.has_tokens() && (from.secured.is_none() || self.clients.is_empty()) {
             let who = caller("loopback");
-            return match from_this_machine(route, uri, headers, peer) {
+            return match from_this_machine(route, uri, headers, from.peer) {
                 Ok(()) => Ok(who),
                 Err(fault) => Err((who, fault)),
             };
         }
-        let Some(shown) = bearer(headers) else {
-            return Err((caller("nobody"), Fault::Unauthorized("a bearer token is needed")));
-        };
-        let known = self.known(shown);
-        let Some(first) = known.first() else {
-            return Err((caller("nobody"), Fault::Unauthorized("this token is not known")));
-        };
-        let who = caller(&first.name);
-        if known.iter().flat_map(|token| &token.may).any(|right| suffices(*right, route.access)) {
-            return Ok(who);
+        let tokens = bearer(headers).map(|shown| self.known(shown)).unwrap_or_default();
+        let names = from.secured.map(|secured| &*secured.0).unwrap_or_default();
+        let clients: Vec<_> = self.clients.iter().filter(|client| names.contains(&client.name)).collect();
+        let suffice = |may: &[Right]| may.iter().any(|right| suffices(*right, route.access));
+        if let Some(token) = tokens.iter().find(|token| suffice(&token.may)) {
+            return Ok(caller(&token.name));
         }
-        let fault = Fault::Forbidden(format!("this token lacks the right: {}", rights_of(route.access)));
-        Err((who, fault))
+        if let Some(client) = clients.iter().find(|client| suffice(&client.may)) {
+            let who = caller(&client.name);
+            return if route.is_write() && may_be_a_pages(headers) {
+                Err((who, Fault::Forbidden(format!("with a certificate, {NOT_A_PAGES}"))))
+            } else {
+                Ok(who)
+            };
+        }
+        let (who, what) = match (tokens.first(), clients.first()) {
+            (Some(token), _) => (&*token.name, "token"),
+            (None, Some(client)) => (&*client.name, "certificate"),
+            (None, None) => return Err((caller("nobody"), self.unknown(headers, names))),
+        };
+        let fault = Fault::Forbidden(format!("this {what} lacks the right: {}", rights_of(route.access)));
+        Err((caller(who), fault))
+    }
+
+    /// Why a call is nobody's that is known.
+    fn unknown(&self, headers: &HeaderMap, names: &[Box<str>]) -> Fault {
+        Fault::Unauthorized(match (bearer(headers), names) {
+            (Some(_), _) => "this token is not known",
+            (None, [_, ..]) => "this certificate's names are not known",
+            (None, []) if self.clients.is_empty() => "a bearer token is needed",
+            (None, []) => "a bearer token or a client's certificate is needed",
+        })
     }
 
     /// Whether nobody is asked.
@@ -203,12 +248,19 @@ fn from_this_machine(
         let why = "without a token, a write needs a loopback Host: localhost, 127.0.0.1 or [::1]";
         return Err(Fault::Forbidden(why.to_string()));
     }
-    // The artefact's type is as good as JSON's: pages need the server's leave to send it.
-    if Form::of(headers).is_none_or(|form| form == Form::Unnamed) {
-        let why = "without a token, a write needs Content-Type application/json or application/x-ndjson";
-        return Err(Fault::Forbidden(why.to_string()));
+    if may_be_a_pages(headers) {
+        return Err(Fault::Forbidden(format!("without a token, {NOT_A_PAGES}")));
     }
     Ok(())
+}
+
+/// What a write has that no web page can have sent.
+const NOT_A_PAGES: &str = "a write needs Content-Type application/json or application/x-ndjson";
+
+/// Whether a web page could have sent a write without the server's leave. The artefact's type is as good as
+/// JSON's.
+fn may_be_a_pages(headers: &HeaderMap) -> bool {
+    Form::of(headers).is_none_or(|form| form == Form::Unnamed)
 }
 
 /// Whether a request names this machine, wherever it names one.
@@ -272,10 +324,61 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header"));
         }
-        let peer = peer.parse().ok();
-        match auth.admit(route, &Uri::from_static("/"), &map, peer) {
+        let from = Origin { peer: peer.parse().ok(), secured: None };
+        match auth.admit(route, &Uri::from_static("/"), &map, from) {
             Ok(_) => StatusCode::OK.as_u16(),
             Err((_, fault)) => fault.status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_as_good_as_a_token_where_its_name_is_known() {
+        let client = |name: &str, may| ControlClient { name: name.into(), may: vec![may] };
+        let clients = [client("inventory.example", Right::Table), client("watcher", Right::Read)];
+        let plain = Auth::loopback_only(Open::default()).with_clients(&clients);
+        let both = guarded(Open::default()).with_clients(&clients);
+        let ask = |auth: &Auth, call, names: Option<&[&str]>, headers: &[(&'static str, &str)]| {
+            let route = ROUTES.iter().find(|route| route.call == call).expect("a route");
+            let headers = headers.iter().map(|(name, value)| {
+                (name.parse::<header::HeaderName>().expect("a name"), value.parse().expect("a value"))
+            });
+            let secured = names.map(|names| Secured(names.iter().map(|name| (*name).into()).collect()));
+            let from = Origin { peer: "127.0.0.1:9".parse().ok(), secured: secured.as_ref() };
+            match auth.admit(route, &Uri::from_static("/"), &headers.collect(), from) {
+                Ok(caller) => (200, caller.who),
+                Err((caller, fault)) => (fault.status().as_u16(), caller.who),
+            }
+        };
+        let json = ("content-type", "application/json");
+        let inventory = Some(&["x.example", "inventory.example"][..]);
+        for (auth, call, names, headers, status, who) in [
+            (&plain, Call::Reload, inventory, &[json][..], 200, "inventory.example"),
+            // A browser on this machine shows a certificate to whatever asks.
+            (&plain, Call::Reload, inventory, &[], 403, "inventory.example"),
+            (&plain, Call::Status, inventory, &[], 403, "inventory.example"),
+            (&plain, Call::Status, Some(&["watcher"]), &[], 200, "watcher"),
+            (&plain, Call::Reload, Some(&["watcher"]), &[json], 403, "watcher"),
+            (&plain, Call::Status, Some(&["inventory"]), &[], 401, "nobody"),
+            (&plain, Call::Status, Some(&[]), &[], 401, "nobody"),
+            (&plain, Call::Alive, Some(&[]), &[], 200, "anyone"),
+            // In the clear this machine is believed, as without clients.
+            (&plain, Call::Status, None, &[], 200, "loopback"),
+            (&both, Call::Status, None, &[], 401, "nobody"),
+            (&both, Call::Status, Some(&[]), &[("authorization", "Bearer read-token-123")], 200, "read"),
+            (
+                &both,
+                Call::Reload,
+                inventory,
+                &[json, ("authorization", "Bearer x")],
+                200,
+                "inventory.example",
+            ),
+            // What one lacks the other may have.
+            (&both, Call::Status, inventory, &[("authorization", "Bearer read-token-123")], 200, "read"),
+            (&both, Call::HealthPut, inventory, &[("authorization", "Bearer read-token-123")], 403, "read"),
+        ] {
+            let found = ask(auth, call, names, headers);
+            assert_eq!(found, (status, who.to_owned()), "{call:?} {names:?} {headers:?}");
         }
     }
 

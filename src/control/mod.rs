@@ -27,7 +27,7 @@ mod state;
 mod tables;
 
 pub use audit::{Act, Audit, Outcome};
-pub use auth::{Auth, Peer};
+pub use auth::{Auth, Peer, Secured};
 pub use refuse::Fault;
 
 use crate::fleet::ContentKey;
@@ -36,7 +36,7 @@ use crate::snapshot::Snapshot;
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
 use audit::Entry;
-use auth::Caller;
+use auth::{Caller, Origin};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -124,7 +124,7 @@ struct Written {
 }
 
 /// The service that answers every call. Requests carry who sent them as a [`Peer`] extension; without
-/// one they count as coming from another machine.
+/// one they count as coming from another machine. Over TLS they carry [`Secured`] too.
 pub fn router(state: Arc<ControlState>) -> Router {
     let shared = Arc::new(Shared {
         state,
@@ -146,7 +146,8 @@ pub fn router(state: Arc<ControlState>) -> Router {
 /// Answers one request.
 async fn answer(route: &'static Route, shared: Arc<Shared>, request: Request) -> Response {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-    let admitted = shared.auth.load().admit(route, request.uri(), request.headers(), peer);
+    let from = Origin { peer, secured: request.extensions().get() };
+    let admitted = shared.auth.load().admit(route, request.uri(), request.headers(), from);
     let response = match (admitted, Act::of(route.call)) {
         (Ok(_), None) => read(route, &shared, request).await.unwrap_or_else(Fault::into_response),
         (Ok(caller), Some(act)) => write(route, act, caller, shared, request).await,

@@ -26,7 +26,10 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas(),
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "certificate": { "type": "mutualTLS" },
+            },
         },
     })
 }
@@ -52,7 +55,7 @@ fn operation(route: &Route) -> Value {
     };
     if !rights.is_empty() {
         // Without tokens the caller's address is what counts: hence the empty alternative.
-        operation["security"] = json!([{ "token": [] }, {}]);
+        operation["security"] = json!([{ "token": [] }, { "certificate": [] }, {}]);
         operation["description"] = format!("Right: {}, or all.", rights.join(" or ")).into();
     }
     operation

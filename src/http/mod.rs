@@ -2,8 +2,9 @@
 //!
 //! Pure: no socket, no clock, no lock; `serve` brings heads, as octets of the usual kind or parsed by
 //! hyper. What can be wrong with a request is an [`HttpOutcome`], not an error, and every request has exactly one.
-//! Layer 7. Invariant: the host of a `Location` comes from the table alone, and the rest of it is the
-//! request's own path and query, octet for octet.
+//! Layer 7. Invariant: the host of a `Location` comes from the table alone (an appliance, another CDN, or
+//! the service that was asked for itself, over TLS), and the rest of it is the request's own path and query,
+//! octet for octet.
 //!
 //! | file | what |
 //! |---|---|
@@ -18,6 +19,7 @@
 //! | `diversity` | lists that are not all of one failure domain |
 //! | `advice` | the ranked list for whoever asks on a player's behalf |
 //! | `steering` | content steering: the order of pathways for a player's session |
+//! | `limit` | how many requests a second one client network may make |
 //! | `doh` | DNS over HTTPS: what is asked |
 //! | `location` | URLs to appliances |
 
@@ -28,6 +30,7 @@ pub mod decision_id;
 mod diversity;
 pub mod doh;
 mod head;
+pub mod limit;
 mod location;
 pub mod octets;
 pub mod redirect;
@@ -56,10 +59,16 @@ pub enum HttpOutcome {
     Fallback,
     /// 204 to OPTIONS.
     Options,
+    /// Sent to the same URL over TLS: 302 or 307.
+    Secured,
+    /// It came without TLS, which the service does not take: 403.
+    NotSecure,
     /// Not a request that can be answered: 400.
     BadRequest,
     /// A method that the service does not take: 405.
     MethodNotAllowed,
+    /// Of a client network that makes too many: 429.
+    TooMany,
     /// A host that is no service: 421.
     UnknownHost,
     /// The client's country is denied: 451.
@@ -90,8 +99,11 @@ impl Label for HttpOutcome {
         Self::Listed,
         Self::Fallback,
         Self::Options,
+        Self::Secured,
+        Self::NotSecure,
         Self::BadRequest,
         Self::MethodNotAllowed,
+        Self::TooMany,
         Self::UnknownHost,
         Self::Denied,
         Self::Nobody,
@@ -115,8 +127,11 @@ impl Label for HttpOutcome {
             Self::Listed => "listed",
             Self::Fallback => "fallback",
             Self::Options => "options",
+            Self::Secured => "secured",
+            Self::NotSecure => "not_secure",
             Self::BadRequest => "bad_request",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooMany => "too_many",
             Self::UnknownHost => "unknown_host",
             Self::Denied => "denied",
             Self::Nobody => "nobody",

@@ -10,11 +10,12 @@ use super::content_key::content_key;
 use super::decision_id::{DecisionId, DecisionIds};
 use super::diversity::diverse;
 use super::head::{Fields, Head};
+use super::limit::{Limits, Pace};
 use super::location::{Locator, Mark};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{ApplianceId, Country, Service, ServiceId};
+use crate::fleet::{ApplianceId, Country, PlainHttp, Scheme, Service, ServiceId};
 use crate::prefix::Client;
 use crate::snapshot::{Kind, Snapshot};
 use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
@@ -26,6 +27,8 @@ use std::fmt::Write;
 /// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
 /// made by steering may be kept (ruling 26).
 pub(super) const RETRY_AFTER_S: u32 = 5;
+/// Seconds after which a client that made too many requests may go on: its budget is what it may make in one.
+const PAUSE_S: u32 = 1;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 /// The type of what people read.
@@ -43,6 +46,12 @@ pub struct Settings {
     pub decision_query: Option<Box<str>>,
     /// Most entries of the ranked list, at least 1.
     pub locations_max: usize,
+    /// Who keeps content from countries, as a URL; empty: it is not said.
+    pub blocked_by: Box<str>,
+    /// Port of URLs over TLS to this server.
+    pub secure_port: u16,
+    /// How many requests a client network may make.
+    pub limits: Limits,
 }
 
 impl From<&config::Http> for Settings {
@@ -53,6 +62,9 @@ impl From<&config::Http> for Settings {
             decision_header: http.decision_header,
             decision_query: http.decision_query.clone(),
             locations_max: usize::from(http.locations_max),
+            blocked_by: http.blocked_by.clone(),
+            secure_port: http.secure_port(),
+            limits: Limits::from(&http.limits),
         }
     }
 }
@@ -63,23 +75,30 @@ pub struct Scratch {
     pub(super) ranking: Ranking,
     pub(super) reply: Reply,
     pub(super) ids: DecisionIds,
+    /// What requests are counted by.
+    pace: Pace,
 }
 
 impl Scratch {
-    /// Those of a thread whose decisions are named by `ids`.
-    pub fn new(ids: DecisionIds) -> Self {
-        Self { ids, ..Self::default() }
+    /// Those of a thread whose decisions are named by `ids`, and whose requests are taken from budgets.
+    pub fn new(ids: DecisionIds, pace: Pace) -> Self {
+        Self { ids, pace, ..Self::default() }
     }
 
-    /// Forgets everything but which ids were given.
+    /// Forgets everything but which ids were given, and the budgets.
     pub fn forget(&mut self) {
-        let Self { ranking, reply, ids: _ } = self;
+        let Self { ranking, reply, ids: _, pace: _ } = self;
         (*ranking, *reply) = Default::default();
     }
 
     /// The id of the next decision.
     pub fn next_id(&mut self) -> DecisionId {
         self.ids.next_id()
+    }
+
+    /// Says that it is `now_us`, in microseconds since the server started.
+    pub fn set_time(&mut self, now_us: u64) {
+        self.pace.now_us = now_us;
     }
 
     /// The reply of the last [`respond`].
@@ -143,6 +162,14 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
     let undecided = |outcome, service| Answer { outcome, service, choice: None, id: None, appliance: None };
     let nothing = |outcome| undecided(outcome, None);
     let reply = &mut scratch.reply;
+    let caller = Caller::of(head.peer, head.fields, &settings.trust);
+    // A proxy that names nobody speaks for many.
+    let is_exempt = || settings.trust.covers(caller.addr);
+    if !scratch.pace.allows(&settings.limits, head.peer, caller.addr) && !is_exempt() {
+        plain(reply, StatusCode::TOO_MANY_REQUESTS, "too many requests of your network");
+        reply.set_by(Field::RetryAfter, |value| write!(value, "{PAUSE_S}").is_ok());
+        return nothing(HttpOutcome::TooMany);
+    }
     let Ok(host) = target::host(head) else {
         plain(reply, StatusCode::BAD_REQUEST, "one Host is needed");
         return nothing(HttpOutcome::BadRequest);
@@ -157,7 +184,10 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
     };
     let service = world.fleet().service(id);
     let undecided = |outcome| undecided(outcome, Some(id));
-    if head.method == "OPTIONS" {
+    let scheme = caller.scheme.unwrap_or(head.scheme);
+    let answer = if scheme == Scheme::Http && service.plain_http != PlainHttp::Serve {
+        undecided(insecure(reply, settings, head, service.plain_http, &host))
+    } else if head.method == "OPTIONS" {
         options(reply, service, settings);
         undecided(HttpOutcome::Options)
     } else if !takes(service, head.method) {
@@ -165,11 +195,53 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         reply.set(Field::Allow, &methods_of(service));
         undecided(HttpOutcome::MethodNotAllowed)
     } else if let Some(target) = Target::of(&head.asked, settings.decision_query.as_deref()) {
-        serve(world, settings, scratch, head, id, &target)
+        serve(world, settings, scratch, head, id, (&caller, &target))
     } else {
         plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
         undecided(HttpOutcome::BadRequest)
+    };
+    // Only a connection that is secure is believed, so only there it is said (RFC 6797 section 7.2).
+    if let (Scheme::Https, Some(seconds)) = (scheme, service.hsts_s) {
+        let write = |value: &mut String| write!(value, "max-age={seconds}").is_ok();
+        scratch.reply.set_by(Field::StrictTransport, write);
     }
+    answer
+}
+
+/// Sends a request that came without TLS to the same URL over it, or refuses it. The redirect is none of the
+/// permanent kind: those are not known to every player, and nothing that we say is stored anyway.
+fn insecure(
+    reply: &mut Reply,
+    settings: &Settings,
+    head: &Head<'_>,
+    policy: PlainHttp,
+    host: &str,
+) -> HttpOutcome {
+    let asked = head.asked.path_and_query.unwrap_or_default();
+    if policy == PlainHttp::Refuse {
+        plain(reply, StatusCode::FORBIDDEN, "this service is reached over https only");
+        return HttpOutcome::NotSecure;
+    }
+    if Target::of(&head.asked, None).is_none() {
+        plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
+        return HttpOutcome::BadRequest;
+    }
+    let keeps_method = !matches!(head.method, "GET" | "HEAD");
+    reply.start(if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND });
+    reply.set_by(Field::Location, |url| {
+        url.push_str("https://");
+        url.push_str(host);
+        if settings.secure_port != 443 {
+            // Writing to a string does not fail.
+            let _ = write!(url, ":{}", settings.secure_port);
+        }
+        if !asked.starts_with('/') {
+            url.push('/');
+        }
+        url.push_str(asked);
+        true
+    });
+    HttpOutcome::Secured
 }
 
 /// Steers a request of which host, method and target are in order.
@@ -179,11 +251,10 @@ fn serve(
     scratch: &mut Scratch,
     head: &Head<'_>,
     id: ServiceId,
-    target: &Target<'_>,
+    (caller, target): (&Caller, &Target<'_>),
 ) -> Answer {
-    let Scratch { ranking, reply, ids } = scratch;
+    let Scratch { ranking, reply, ids, .. } = scratch;
     let (service_id, service) = (id, world.fleet().service(id));
-    let caller = Caller::of(head.peer, head.fields, &settings.trust);
     let client = Client::of(caller.addr);
     let key = content_key(&service.content_key, &target.path_and_query);
     let scheme = caller.scheme.unwrap_or(head.scheme);
@@ -202,6 +273,7 @@ fn serve(
         if let Verdict::Serve { .. } = choice.verdict
             && let Some(led) = redirect(reply, &places, keeps_method)
         {
+            vary(reply, keeps_method);
             decided(reply, settings, &places);
             let (outcome, appliance) = (HttpOutcome::Redirected, led.appliance());
             return Answer { outcome, service: Some(service_id), choice: Some(choice), id, appliance };
@@ -211,7 +283,7 @@ fn serve(
     let choice = steer(world, &ask(whole), ranking);
     let places = Places { world, service, choice: &choice, ranking, locator, id };
     let led = if choice.verdict == Verdict::Denied {
-        denied(reply, &places, client, is_list);
+        denied(reply, settings, &places, client, is_list);
         None
     } else if is_list {
         list(reply, &places, settings.locations_max)
@@ -228,9 +300,17 @@ fn serve(
             HttpOutcome::Nobody
         }
     };
+    vary(reply, keeps_method);
     decided(reply, settings, &places);
     let appliance = led.and_then(Led::appliance);
     Answer { outcome, service: Some(service_id), choice: Some(choice), id, appliance }
+}
+
+/// Says that it depends on what the client accepts whether it gets JSON; other methods are never asked.
+fn vary(reply: &mut Reply, keeps_method: bool) {
+    if !keeps_method {
+        reply.set(Field::Vary, "Accept");
+    }
 }
 
 /// Says how the decision was made, where config says so.
@@ -314,7 +394,6 @@ fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> Option<Led> {
     // Strings and numbers always serialise.
     reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
     reply.set(Field::ContentType, "application/json");
-    reply.set(Field::Vary, "Accept");
     led
 }
 
@@ -327,8 +406,9 @@ struct Denial<'a> {
     country: Option<&'a str>,
 }
 
-/// The refusal that a country rule makes (RFC 7725): of which service, and where the client is taken to be.
-fn denied(reply: &mut Reply, places: &Places<'_>, client: Client, asks_json: bool) {
+/// The refusal that a country rule makes (RFC 7725): of which service, where the client is taken to be, and by
+/// whom.
+fn denied(reply: &mut Reply, settings: &Settings, places: &Places<'_>, client: Client, asks_json: bool) {
     let geography = places.world.geography();
     // An address that is nobody's on the Internet is nowhere.
     let location = Some(geography.lookup(client.addr())).filter(|_| !places.choice.peer_decides);
@@ -345,7 +425,11 @@ fn denied(reply: &mut Reply, places: &Places<'_>, client: Client, asks_json: boo
         reply.set_body(format!("{service} is not available in {place}").as_bytes());
         reply.set(Field::ContentType, PLAIN);
     }
-    reply.set(Field::Vary, "Accept");
+    if !settings.blocked_by.is_empty() {
+        reply.set_by(Field::Link, |value| {
+            write!(value, "<{}>; rel=\"blocked-by\"", settings.blocked_by).is_ok()
+        });
+    }
 }
 
 /// The answer to OPTIONS, which any method's preflight gets too.

@@ -25,6 +25,10 @@ pub enum Field {
     Allow,
     /// `Vary`.
     Vary,
+    /// `Strict-Transport-Security` (RFC 6797).
+    StrictTransport,
+    /// `Link`.
+    Link,
     /// `X-Steer-Decision`: how the decision was made.
     Decision,
     /// `Access-Control-Allow-Origin`.
@@ -50,6 +54,8 @@ impl Field {
             Self::RetryAfter => "\r\nRetry-After: ",
             Self::Allow => "\r\nAllow: ",
             Self::Vary => "\r\nVary: ",
+            Self::StrictTransport => "\r\nStrict-Transport-Security: ",
+            Self::Link => "\r\nLink: ",
             Self::Decision => "\r\nX-Steer-Decision: ",
             Self::AllowOrigin => "\r\nAccess-Control-Allow-Origin: ",
             Self::AllowMethods => "\r\nAccess-Control-Allow-Methods: ",
@@ -69,6 +75,8 @@ impl Field {
             Self::RetryAfter => header::RETRY_AFTER,
             Self::Allow => header::ALLOW,
             Self::Vary => header::VARY,
+            Self::StrictTransport => header::STRICT_TRANSPORT_SECURITY,
+            Self::Link => header::LINK,
             Self::Decision => HeaderName::from_static("x-steer-decision"),
             Self::AllowOrigin => header::ACCESS_CONTROL_ALLOW_ORIGIN,
             Self::AllowMethods => header::ACCESS_CONTROL_ALLOW_METHODS,
@@ -182,6 +190,8 @@ mod tests {
             Field::RetryAfter,
             Field::Allow,
             Field::Vary,
+            Field::StrictTransport,
+            Field::Link,
             Field::Decision,
             Field::AllowOrigin,
             Field::AllowMethods,

@@ -24,12 +24,20 @@ const TABLE: &str = r#"{"table":{"format":1,"epoch":42,"source":"test"}}
 {"service":{"name":"alt.cdn.example","tags":["tls"],"scheme":"https","port":8443,"fallback_alias":"alt.other.example"}}
 {"service":{"name":"plain.cdn.example","scheme":"http","port":8080,"default_clusters":["ams1-any"]}}
 {"service":{"name":"geo.cdn.example","geo":{"allow":["NL"]},"default_clusters":["ams1-any"]}}
+{"service":{"name":"safe.cdn.example","plain_http":"redirect","hsts_s":600,"default_clusters":["ams1-any"]}}
+{"service":{"name":"*.strict.cdn.example","plain_http":"refuse","hsts_s":0,"default_clusters":["ams1-any"]}}
 {"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp"}]}}
 "#;
 
 /// Every host that a `Location` of [`TABLE`] may name.
-const HOSTS: [&str; 5] =
-    ["isp-1.cdn.example", "192.0.2.10", "192.0.2.20", "[2001:db8::20]", "alt.other.example"];
+const HOSTS: [&str; 6] = [
+    "isp-1.cdn.example",
+    "192.0.2.10",
+    "192.0.2.20",
+    "[2001:db8::20]",
+    "alt.other.example",
+    "safe.cdn.example",
+];
 
 /// Generation 7 of [`TABLE`], with everybody in `state`.
 pub(crate) fn world(state: State) -> Snapshot {
@@ -61,6 +69,9 @@ pub(crate) fn settings() -> Settings {
         decision_header: false,
         decision_query: None,
         locations_max: 8,
+        blocked_by: Box::default(),
+        secure_port: 443,
+        limits: limit::Limits::default(),
     }
 }
 
@@ -398,11 +409,12 @@ pub(crate) const TARGETS: [&str; 28] = [
     "%",
 ];
 /// Pieces of hosts that mean something to somebody.
-pub(crate) const NAMES: [&str; 14] = [
+pub(crate) const NAMES: [&str; 15] = [
     "video.cdn.example",
     "x.live.cdn.example",
     "alt.cdn.example",
     "plain.cdn.example",
+    "safe.cdn.example",
     ".",
     ":80",
     ":",
@@ -439,7 +451,7 @@ fn nasty(numbers: &mut Numbers) -> Option<(Uri, HeaderMap)> {
     let mut headers = HeaderMap::new();
     for _ in 0..[1, 1, 1, 1, 0, 2][numbers.below(6)] {
         let is_plain = numbers.below(3) > 0;
-        let host = if is_plain { numbers.pick(&NAMES[..4]).into() } else { numbers.text(&NAMES) };
+        let host = if is_plain { numbers.pick(&NAMES[..5]).into() } else { numbers.text(&NAMES) };
         headers.append("host", HeaderValue::from_bytes(&host).ok()?);
     }
     for name in ["x-forwarded-for", "x-forwarded-proto", "forwarded", "accept"] {
@@ -497,4 +509,107 @@ fn no_request_makes_a_location_that_is_not_of_the_table() {
         }
     }
     assert!(located > 3000, "only {located} of {asked} led anywhere");
+}
+
+#[test]
+fn what_comes_without_tls_is_served_sent_on_or_refused() {
+    let world = world(State::Up);
+    check(
+        &world,
+        "GET /a?b&format=json|Host: safe.cdn.example",
+        "302 https://safe.cdn.example/a?b&format=json",
+    );
+    check(&world, "HEAD /|Host: Safe.CDN.example.:8080", "302 https://safe.cdn.example/");
+    check(&world, "POST /a|Host: safe.cdn.example", "307 https://safe.cdn.example/a");
+    check(&world, "GET http://safe.cdn.example?x|Host: safe.cdn.example", "302 https://safe.cdn.example/?x");
+    check(&world, "GET *|Host: safe.cdn.example", "400");
+    check(&world, "GET /|Host: a.strict.cdn.example", "403");
+    let elsewhere = Settings { secure_port: 8443, ..settings() };
+    let told = ask_with(&world, &elsewhere, "GET /a|Host: safe.cdn.example");
+    assert_eq!(header(&told.response, "location"), "https://safe.cdn.example:8443/a");
+    assert_eq!(
+        (told.outcome, header(&told.response, "strict-transport-security")),
+        (HttpOutcome::Secured, "")
+    );
+}
+
+#[test]
+fn rfc6797_s7_only_a_secure_answer_says_to_come_by_tls() {
+    let world = world(State::Up);
+    let ask = |scheme, host: &str| {
+        let mut headers = HeaderMap::new();
+        headers.append("host", host.parse().expect("a value"));
+        let (method, uri) = (Method::GET, Uri::from_static("/a"));
+        let peer = "198.51.100.1".parse().expect("an address");
+        let head = Head::parsed(&method, &uri, Version::HTTP_11, &headers, peer);
+        tell(&world, &settings(), &mut Scratch::default(), &Head { scheme, ..head }).response
+    };
+    for (scheme, host, expected) in [
+        (Scheme::Https, "safe.cdn.example", "302 max-age=600"),
+        (Scheme::Https, "a.strict.cdn.example", "302 max-age=0"),
+        (Scheme::Https, "video.cdn.example", "302 "),
+        (Scheme::Http, "safe.cdn.example", "302 "),
+        (Scheme::Http, "a.strict.cdn.example", "403 "),
+        (Scheme::Https, "nobody.example", "421 "),
+    ] {
+        let response = ask(scheme, host);
+        let told = header(&response, "strict-transport-security");
+        assert_eq!(format!("{} {told}", response.status().as_u16()), expected, "{scheme:?} {host}");
+    }
+    // A trusted hop that ended TLS says so; nobody else is believed.
+    let request = "GET /|Host: safe.cdn.example|X-Forwarded-Proto: https";
+    assert_eq!(ask_with(&world, &settings(), request).outcome, HttpOutcome::Secured);
+    let all = Settings {
+        trust: Trust { proxies: vec!["198.51.100.0/24".parse().expect("a prefix")], forwarded: false },
+        ..settings()
+    };
+    let told = ask_with(&world, &all, request);
+    assert_eq!(told.outcome, HttpOutcome::Redirected);
+    assert_eq!(header(&told.response, "strict-transport-security"), "max-age=600");
+}
+
+#[test]
+fn answers_vary_by_what_is_accepted_and_a_denial_says_by_whom() {
+    let world = world(State::Up);
+    for (request, expected) in [
+        ("GET /|Host: video.cdn.example", "Accept"),
+        ("HEAD /|Host: video.cdn.example|Accept: application/json", "Accept"),
+        ("GET /|Host: geo.cdn.example", "Accept"),
+        ("POST /|Host: video.cdn.example", ""),
+        ("OPTIONS /|Host: video.cdn.example", ""),
+        ("GET /|Host: nobody.example", ""),
+    ] {
+        let told = ask_with(&world, &settings(), request);
+        assert_eq!(header(&told.response, "vary"), expected, "{request}");
+    }
+    let named = Settings { blocked_by: "https://cdn.example/legal".into(), ..settings() };
+    for (settings, link) in [(named, "<https://cdn.example/legal>; rel=\"blocked-by\""), (settings(), "")] {
+        let told = ask_with(&world, &settings, "GET /|Host: geo.cdn.example");
+        let response = &told.response;
+        assert_eq!((response.status().as_u16(), header(response, "link")), (451, link));
+    }
+}
+
+#[test]
+fn too_many_requests_of_a_network_are_told_to_wait() {
+    let world = world(State::Up);
+    let limits = limit::Limits { requests_per_s: 2, exempt: Vec::new() };
+    let settings = Settings { limits, ..settings() };
+    let mut scratch = Scratch::new(DecisionIds::default(), limit::Pace::of(&Arc::default()));
+    let mut ask = |peer: [u8; 4], path: &'static str, now_us: u64| {
+        let mut headers = HeaderMap::new();
+        headers.append("host", "video.cdn.example".parse().expect("a value"));
+        let (method, uri) = (Method::GET, Uri::from_static(path));
+        let head = Head::parsed(&method, &uri, Version::HTTP_11, &headers, peer.into());
+        scratch.set_time(now_us);
+        let told = tell(&world, &settings, &mut scratch, &head);
+        (told.response.status().as_u16(), header(&told.response, "retry-after").to_owned())
+    };
+    let client = [198, 51, 100, 1];
+    assert_eq!([ask(client, "/a", 0).0, ask(client, "/a", 0).0], [302, 302]);
+    assert_eq!(ask(client, "/a", 0), (429, "1".to_owned()));
+    assert_eq!(ask([198, 51, 100, 2], "/a", 0).0, 302);
+    assert_eq!(ask(client, "/a", 1_000_000).0, 302);
+    // A trusted proxy that names nobody speaks for many.
+    assert!((0..9).all(|_| ask([10, 0, 0, 1], "/a", 0).0 == 302));
 }

@@ -6,7 +6,7 @@
 //! connection stays on the thread that accepted it and its state needs no lock. Layer 8.
 
 use crate::proxy::{self, Parsed, Speakers};
-use crate::serve::gate::{Gate, Permit};
+use crate::serve::gate::{Full, Gate, Permit};
 use crate::serve::life::Life;
 use std::future::Future;
 use std::io;
@@ -34,8 +34,19 @@ const INTRODUCTION: Duration = Duration::from_secs(5);
 pub enum Turned {
     /// There are too many.
     Full,
+    /// There are too many of its network.
+    NetworkFull,
     /// It has no valid PROXY header where one has to be, or comes from nobody who may send one.
     NotIntroduced,
+}
+
+impl From<Full> for Turned {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::All => Self::Full,
+            Full::Peer => Self::NetworkFull,
+        }
+    }
 }
 
 /// What connections are let in by.
@@ -54,10 +65,8 @@ impl Entrance {
     /// Why it gets none.
     pub fn enter(&self, peer: SocketAddr) -> Result<Permit, Turned> {
         match &self.speakers {
-            None => self.gate.enter(peer.ip()).map_err(|_| Turned::Full),
-            Some(speakers) if speakers.contain(peer.ip()) => {
-                self.gate.enter_unknown().map_err(|_| Turned::Full)
-            }
+            None => self.gate.enter(peer.ip()).map_err(Turned::from),
+            Some(speakers) if speakers.contain(peer.ip()) => self.gate.enter_unknown().map_err(Turned::from),
             Some(_) => Err(Turned::NotIntroduced),
         }
     }
@@ -76,7 +85,7 @@ impl Entrance {
         match timeout(INTRODUCTION, read_header(stream)).await {
             Ok(Ok(header)) => {
                 let client = header.client.unwrap_or(peer);
-                permit.assign(client.ip()).map(|()| client).map_err(|_| Turned::Full)
+                permit.assign(client.ip()).map(|()| client).map_err(Turned::from)
             }
             _ => Err(Turned::NotIntroduced),
         }

@@ -54,6 +54,8 @@ pub enum Listener {
     Https,
     /// The push API.
     Control,
+    /// The same over TLS.
+    ControlTls,
 }
 
 impl fmt::Display for Listener {
@@ -65,6 +67,7 @@ impl fmt::Display for Listener {
             Self::Http => "http",
             Self::Https => "https",
             Self::Control => "control",
+            Self::ControlTls => "control tls",
         })
     }
 }

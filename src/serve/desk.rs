@@ -7,6 +7,7 @@ use crate::dns::{self, Answered, Context, Transport};
 use crate::dnssec::Counts;
 use crate::dnstap::message::{Event, Protocol};
 use crate::fleet::{Scheme, ServiceId};
+use crate::http::limit::{Budgets, Pace};
 use crate::http::steering::{self, Demotion, PathwayKind, Polled, SessionSeen};
 use crate::http::{self, DecisionIds, Head, HttpOutcome, IdKey, Reply};
 use crate::metrics::{HistogramWriter, Label, Unlabelled, Writer};
@@ -14,7 +15,7 @@ use crate::publish::Publisher;
 use crate::serve::accept::Turned;
 use crate::serve::access_log::{AccessLog, AccessLogs, Asked, Request};
 use crate::serve::answer::{Answer, MakeAnswer, Mishap};
-use crate::serve::http::{MakeRespond, Respond};
+use crate::serve::http::{Cut, MakeRespond, Respond};
 use crate::serve::meters::{Meters, Packet, Signed};
 use crate::serve::run::now;
 use crate::serve::tap::{Tap, Taps};
@@ -50,6 +51,10 @@ pub struct Desks {
     pub threads: Arc<AtomicUsize>,
     /// What makes ids of decisions.
     pub id_key: IdKey,
+    /// What client networks may ask for still.
+    pub budgets: Arc<Budgets>,
+    /// When the server started: their time counts from there.
+    pub started: Instant,
 }
 
 /// Counts the decisions of one thread.
@@ -279,6 +284,8 @@ pub struct HttpDesk {
     scratch: http::Scratch,
     requests: Writer<HttpOutcome>,
     polls: PollCounter,
+    started: Instant,
+    cuts: Writer<Cut>,
     refused: Writer<Unlabelled>,
     not_introduced: Writer<Unlabelled>,
     times: HistogramWriter,
@@ -302,7 +309,12 @@ impl MakeRespond for Desks {
             settings: Arc::clone(&self.redirects),
             log: self.logs.as_ref().map(AccessLogs::of_http),
             steering: Arc::clone(&self.steering),
-            scratch: http::Scratch::new(DecisionIds::new(self.id_key, decided.thread)),
+            scratch: http::Scratch::new(
+                DecisionIds::new(self.id_key, decided.thread),
+                Pace::of(&self.budgets),
+            ),
+            started: self.started,
+            cuts: meters.cuts.writer(),
             requests: meters.requests.writer(),
             polls: PollCounter::new(meters),
             refused: meters.refused.writer(),
@@ -395,11 +407,21 @@ impl Respond for HttpDesk {
         self.requests.count(if is_given { HttpOutcome::Advised } else { HttpOutcome::AdviceRefused });
     }
 
+    fn at(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.started).as_micros();
+        self.scratch.set_time(u64::try_from(passed).unwrap_or(u64::MAX));
+    }
+
     fn refused(&mut self, why: Turned) {
         match why {
-            Turned::Full => self.refused.count(Unlabelled),
+            Turned::Full | Turned::NetworkFull => self.refused.count(Unlabelled),
             Turned::NotIntroduced => self.not_introduced.count(Unlabelled),
         }
+        self.cuts.count(why.into());
+    }
+
+    fn cut(&mut self, why: Cut) {
+        self.cuts.count(why);
     }
 
     fn recover(&mut self) {

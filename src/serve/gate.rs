@@ -3,6 +3,7 @@
 //! A [`Permit`] is held by a connection and gives its place back when dropped. The lock is taken once
 //! a connection, never for a query. Layer 8.
 
+use crate::prefix::Prefix;
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,8 @@ pub struct Gate {
     open_max: usize,
     /// Most connections from one IPv4 address or IPv6 /64 at a time.
     peer_max: usize,
+    /// Peers without that limit: whatever is there speaks for many.
+    exempt: Vec<Prefix>,
     /// Who is inside.
     inside: Mutex<Inside>,
 }
@@ -37,13 +40,17 @@ pub enum Full {
 }
 
 impl Gate {
-    /// Lets in `open_max` connections, of them `peer_max` from one peer.
-    pub fn new(open_max: usize, peer_max: usize) -> Arc<Self> {
-        Arc::new(Self { open_max, peer_max, inside: Mutex::default() })
+    /// Lets in `open_max` connections, of them `peer_max` from one peer that is not `exempt`.
+    pub fn new(open_max: usize, peer_max: usize, exempt: Vec<Prefix>) -> Arc<Self> {
+        Arc::new(Self { open_max, peer_max, exempt, inside: Mutex::default() })
     }
 
-    /// Counts a connection in. The limit for one peer is not applied to loopback: whatever listens
-    /// there for us speaks for many.
+    /// Whether so many connections of `peer` are too many for one more.
+    fn is_enough(&self, peer: IpAddr, count: usize) -> bool {
+        count >= self.peer_max && !self.exempt.iter().any(|prefix| prefix.contains(peer.to_canonical()))
+    }
+
+    /// Counts a connection in.
     ///
     /// # Errors
     /// Which limit is reached.
@@ -54,7 +61,7 @@ impl Gate {
             return Err(Full::All);
         }
         let of_peer = inside.by_peer.get(&key).copied().unwrap_or_default();
-        if of_peer >= self.peer_max && !peer.is_loopback() {
+        if self.is_enough(peer, of_peer) {
             return Err(Full::Peer);
         }
         inside.count += 1;
@@ -100,7 +107,7 @@ impl Permit {
             let key = peer_key(client);
             let mut inside = self.gate.inside.lock().unwrap_or_else(PoisonError::into_inner);
             let of_client = inside.by_peer.entry(key).or_default();
-            if *of_client >= self.gate.peer_max && !client.is_loopback() {
+            if self.gate.is_enough(client, *of_client) {
                 return Err(Full::Peer);
             }
             *of_client += 1;
@@ -134,10 +141,11 @@ fn peer_key(peer: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::loopback;
 
     #[test]
     fn connections_are_counted_in_all_and_by_peer() {
-        let gate = Gate::new(4, 2);
+        let gate = Gate::new(4, 2, Vec::new());
         let enter = |peer: &str| gate.enter(peer.parse().expect("an address"));
         let first = enter("192.0.2.1");
         let _second = enter("192.0.2.1").expect("two of a peer");
@@ -152,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_proxys_connection_counts_for_its_client() {
-        let gate = Gate::new(3, 1);
+        let gate = Gate::new(3, 1, Vec::new());
         let client: IpAddr = "192.0.2.1".parse().expect("an address");
         let mut places: Vec<Permit> = (0..3).map(|_| gate.enter_unknown().expect("room")).collect();
         assert_eq!(gate.enter_unknown().err(), Some(Full::All));
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn loopback_speaks_for_many_and_a_64_for_one() {
-        let gate = Gate::new(10, 1);
+        let gate = Gate::new(10, 1, loopback());
         let enter = |peer: &str| gate.enter(peer.parse().expect("an address"));
         let _held = [enter("127.0.0.1"), enter("127.0.0.1"), enter("::1"), enter("::1")];
         assert_eq!(gate.count(), 4);

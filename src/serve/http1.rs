@@ -19,7 +19,7 @@
 //! woken once, and processors find the code of either in their caches.
 //!
 //! A connection holds memory of its own only for the start of a head that is not whole yet (at most
-//! [`HEAD_LEN_MAX`]) and for what the client does not take (about [`OUTPUT_LEN`]; then nothing is read).
+//! `Limits::head_len`) and for what the client does not take (about [`OUTPUT_LEN`]; then nothing is read).
 //! Events are edges (epoll(7)): a read that does not fill the buffer has emptied the socket.
 //! Layer 8. Tests: below.
 
@@ -27,7 +27,7 @@ use crate::http::octets::{Parsed, Room, compose, may_be_whole, parse};
 use crate::proxy::{self, Parsed as Introduction};
 use crate::serve::accept::{Entrance, GRACE, REST, Turned, is_of_one_connection};
 use crate::serve::gate::Permit;
-use crate::serve::http::{HEAD_LEN_MAX, Handed, Limits, Respond};
+use crate::serve::http::{Cut, Handed, Limits, Respond};
 use crate::serve::life::Life;
 use httpdate::HttpDate;
 use mio::net::{TcpListener, TcpStream};
@@ -39,9 +39,6 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::UnboundedSender;
-
-/// Octets read at a time, at most: two heads of the greatest length.
-const INPUT_LEN: usize = 2 * HEAD_LEN_MAX;
 
 /// Octets of replies after which they are written before further requests are answered.
 const OUTPUT_LEN: usize = 16 << 10;
@@ -85,7 +82,7 @@ pub(super) struct Worker<R> {
     /// Requests answered in the batch.
     answered: u64,
     date: DateText,
-    /// What is read of one connection.
+    /// What is read of one connection: two heads of the greatest length.
     input: Box<[u8]>,
     /// Replies to those in `due`, one after the other.
     output: Vec<u8>,
@@ -116,7 +113,7 @@ struct Connection {
     is_unknown: bool,
     /// What it is registered for.
     interest: Option<Interest>,
-    /// When its last request was answered, or it came.
+    /// When what it waits for began: a request to come, a head to be whole, its replies to be taken.
     since: Instant,
     /// Read, but not answered: the start of a head, or what stood behind replies that were not taken.
     kept: Vec<u8>,
@@ -197,7 +194,7 @@ impl<R: Respond> Worker<R> {
             now,
             answered: 0,
             date: DateText { text: String::new(), until: now },
-            input: vec![0; INPUT_LEN].into(),
+            input: vec![0; 2 * limits.head_len].into(),
             output: Vec::new(),
             due: Vec::with_capacity(BATCH),
             again: Vec::new(),
@@ -237,6 +234,7 @@ impl<R: Respond> Worker<R> {
             Ok(()) => {}
         }
         self.now = Instant::now();
+        self.desk.at(self.now);
         self.answered = 0;
         for key in std::mem::take(&mut self.again) {
             self.serve(key, true);
@@ -312,10 +310,12 @@ impl<R: Respond> Worker<R> {
     /// becomes of it; `None` when it is due.
     fn receive(&mut self, key: usize, is_ended: bool) -> Option<Next> {
         let connection = &mut self.open[key];
+        let was_stuck = !connection.unsent.is_empty();
         match connection.flush() {
             Err(_) => return Some(Next::Close),
             Ok(false) => return Some(Next::Write),
             Ok(true) if connection.is_last => return Some(Next::Close),
+            Ok(true) if was_stuck => connection.since = self.now,
             Ok(true) => {}
         }
         let known = connection.kept.len();
@@ -331,7 +331,7 @@ impl<R: Respond> Worker<R> {
                 Err(_) => return Some(Next::Close),
             }
         };
-        let has_more = is_ended || connection.is_unparsed || len == INPUT_LEN;
+        let has_more = is_ended || connection.is_unparsed || len == self.input.len();
         if connection.is_unknown {
             match connection.introduce(&self.input[..len]) {
                 Ok(Some(header_len)) => {
@@ -351,7 +351,8 @@ impl<R: Respond> Worker<R> {
         let (from, peer) = (self.output.len(), connection.peer);
         let (used, end) = self.answer(peer, len, parsed);
         let connection = &mut self.open[key];
-        if used > 0 {
+        // A head has begun where there was none, or after those that were answered.
+        if used > 0 || known == 0 {
             connection.since = self.now;
         }
         connection.kept = self.input[used..len].to_vec();
@@ -374,13 +375,14 @@ impl<R: Respond> Worker<R> {
                     // Whatever the end was, it is found again when the client has taken this.
                     connection.is_unparsed = true;
                     connection.is_last = end == End::Last;
+                    connection.since = self.now;
                     Next::Write
                 }
                 Ok(true) => match end {
                     End::Last => Next::Close,
                     End::Unusual => Next::HandOver,
                     // hyper knows what to say to that.
-                    End::Partial if connection.kept.len() >= HEAD_LEN_MAX => Next::HandOver,
+                    End::Partial if connection.kept.len() >= self.limits.head_len => Next::HandOver,
                     End::Partial if !has_more => Next::Read,
                     End::Partial | End::Enough => Next::Again,
                 },
@@ -433,7 +435,7 @@ impl<R: Respond> Worker<R> {
     /// were answered, and why no more.
     fn answer(&mut self, peer: SocketAddr, len: usize, parsed: usize) -> (usize, End) {
         let from = self.output.len();
-        let input = &self.input[..len];
+        let (input, head_len) = (&self.input[..len], self.limits.head_len);
         if parsed > 0 && !may_be_whole(input, parsed) {
             return (0, End::Partial);
         }
@@ -442,7 +444,7 @@ impl<R: Respond> Worker<R> {
             let mut room = Room::new();
             let request = match parse(&input[used..], &mut room) {
                 Parsed::Usual(request) if self.has_dns && request.is_dns() => return (used, End::Unusual),
-                Parsed::Usual(request) if request.len <= HEAD_LEN_MAX => request,
+                Parsed::Usual(request) if request.len <= head_len => request,
                 Parsed::Usual(_) | Parsed::Unusual => return (used, End::Unusual),
                 Parsed::Partial => break,
             };
@@ -461,11 +463,17 @@ impl<R: Respond> Worker<R> {
         (used, End::Partial)
     }
 
-    /// Closes connections that brought no request in time: neither the start of a head, nor silence,
-    /// nor a client that does not take its replies may last longer.
+    /// Closes connections that have waited too long: each kind of wait has its limit.
     fn sweep(&mut self) {
-        let (now, limit) = (self.now, self.limits.header.min(self.limits.idle));
-        self.open.retain(|_, connection| now.duration_since(connection.since) < limit);
+        let Self { open, desk, limits, now, .. } = self;
+        open.retain(|_, connection| {
+            let (limit, why) = connection.patience(limits);
+            let is_patient = now.duration_since(connection.since) < limit;
+            if !is_patient {
+                desk.cut(why);
+            }
+            is_patient
+        });
     }
 
     /// Takes nothing new. What clients have sent by now is answered, then idle connections end.
@@ -496,6 +504,17 @@ impl Connection {
         }
     }
 
+    /// How long it may wait for what it waits for, and what it is called when it waits longer.
+    fn patience(&self, limits: &Limits) -> (Duration, Cut) {
+        if !self.unsent.is_empty() {
+            (limits.send, Cut::SlowReader)
+        } else if self.kept.is_empty() && !self.is_unknown {
+            (limits.idle, Cut::Idle)
+        } else {
+            (limits.head, Cut::SlowHead)
+        }
+    }
+
     /// Takes note of whose it is, as the header says that `octets` begin with, and says how long that is;
     /// `None` when it is not whole yet.
     ///
@@ -507,7 +526,7 @@ impl Connection {
             Introduction::Wrong => Err(Turned::NotIntroduced),
             Introduction::Whole(header) => {
                 self.peer = header.client.unwrap_or(self.peer);
-                self.permit.assign(self.peer.ip()).map_err(|_| Turned::Full)?;
+                self.permit.assign(self.peer.ip())?;
                 self.is_unknown = false;
                 Ok(Some(header.len))
             }
@@ -578,6 +597,7 @@ impl DateText {
 
 #[cfg(test)]
 mod tests {
+    use super::super::http::HEAD_LEN;
     use super::*;
     use crate::health::State;
     use crate::http::tests::{HOPS, NAMES, Numbers, TARGETS, settings, world};
@@ -589,7 +609,6 @@ mod tests {
     use crate::snapshot::Snapshot;
     use http_body_util::Full;
     use hyper::StatusCode;
-    use hyper_util::rt::TokioIo;
     use std::cell::RefCell;
     use std::future::ready;
     use std::net::{IpAddr, TcpStream as Client};
@@ -608,6 +627,7 @@ mod tests {
         refused: u64,
         not_introduced: u64,
         recovered: u64,
+        cuts: Vec<Cut>,
         peer: Option<IpAddr>,
     }
 
@@ -627,9 +647,13 @@ mod tests {
 
         fn refused(&mut self, why: Turned) {
             match why {
-                Turned::Full => self.refused += 1,
+                Turned::Full | Turned::NetworkFull => self.refused += 1,
                 Turned::NotIntroduced => self.not_introduced += 1,
             }
+        }
+
+        fn cut(&mut self, why: Cut) {
+            self.cuts.push(why);
         }
 
         fn recover(&mut self) {
@@ -646,7 +670,17 @@ mod tests {
     }
 
     /// Long enough not to end a test.
-    const LIMITS: Limits = Limits { header: Duration::from_secs(75), idle: Duration::from_secs(90) };
+    const LIMITS: Limits = Limits {
+        head_len: HEAD_LEN,
+        head: Duration::from_secs(60),
+        idle: Duration::from_secs(90),
+        send: Duration::from_secs(30),
+        streams: 64,
+        unanswered_len: u64::MAX,
+    };
+
+    /// What is read at a time.
+    const INPUT_LEN: usize = 2 * HEAD_LEN;
 
     impl Rig {
         /// One that lets in `open_max` connections.
@@ -661,7 +695,7 @@ mod tests {
             let (others, handed) = unbounded_channel();
             let prefixes = |text: &str| vec![text.parse().expect("a prefix")];
             let speakers = speakers.map(|text| Arc::new(Speakers(prefixes(text))));
-            let entrance = Entrance { gate: Gate::new(open_max, open_max), speakers };
+            let entrance = Entrance { gate: Gate::new(open_max, open_max, Vec::new()), speakers };
             let desk = TellPath::default();
             let worker = Worker::new(vec![(listener, entrance)], desk, has_dns, Life::new(), LIMITS, others);
             let worker = worker.expect("an event queue");
@@ -823,13 +857,13 @@ mod tests {
 
     #[test]
     fn a_head_above_the_limit_is_handed_over() {
-        let whole = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(HEAD_LEN_MAX));
-        for sent in [&whole[..HEAD_LEN_MAX], &whole] {
+        let whole = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(HEAD_LEN));
+        for sent in [&whole[..HEAD_LEN], &whole] {
             let mut rig = Rig::new(9);
             let mut client = rig.connect();
             client.write_all(sent.as_bytes()).expect("sent");
             let handed = rig.until(|rig| rig.handed.try_recv().ok());
-            assert!(handed.read.len() >= HEAD_LEN_MAX && handed.read.len() <= INPUT_LEN);
+            assert!(handed.read.len() >= HEAD_LEN && handed.read.len() <= INPUT_LEN);
         }
     }
 
@@ -853,6 +887,7 @@ mod tests {
         let (_, connection) = rig.worker.open.iter().next().expect("it is open");
         let held = connection.kept.len() + connection.unsent.len();
         assert!(!connection.unsent.is_empty() && held < 2 * OUTPUT_LEN + INPUT_LEN, "{held}");
+        assert_eq!(connection.patience(&LIMITS), (LIMITS.send, Cut::SlowReader));
         // It reads after all.
         let mut received = Vec::new();
         rig.until(|_| {
@@ -878,11 +913,16 @@ mod tests {
         rig.read(&mut clients[2], 80);
         rig.until(|rig| (rig.worker.open.len() == 3).then_some(()));
         let since: Vec<Instant> = rig.worker.open.iter().map(|(_, open)| open.since).collect();
-        rig.worker.now = since[0].min(since[1]) + LIMITS.header - Duration::from_millis(1);
+        let last = *since.iter().max().expect("three");
+        rig.worker.now = since[0].min(since[1]) + LIMITS.head - Duration::from_millis(1);
         rig.worker.sweep();
         assert_eq!(rig.worker.open.len(), 3);
-        rig.worker.now = *since.iter().max().expect("three") + LIMITS.header;
+        rig.worker.now = last + LIMITS.head;
         rig.worker.sweep();
+        assert_eq!((rig.worker.open.len(), &rig.worker.desk.cuts[..]), (2, &[Cut::SlowHead][..]));
+        rig.worker.now = last + LIMITS.idle;
+        rig.worker.sweep();
+        assert_eq!(rig.worker.desk.cuts[1..], [Cut::Idle, Cut::Idle]);
         assert_eq!((rig.worker.open.len(), rig.worker.listeners[0].1.gate.count()), (0, 0));
         for client in &mut clients {
             assert_eq!(rig.read_all(client), "", "not answered");
@@ -992,7 +1032,7 @@ mod tests {
         client.write_all(sent).await.expect("sent");
         client.shutdown().await.expect("half closed");
         let mut received = Vec::new();
-        let serving = converse(TokioIo::new(server), LIMITS, Life::new(), respond);
+        let serving = converse(server, LIMITS, Life::new(), respond);
         let (_, read) = tokio::join!(serving, client.read_to_end(&mut received));
         read.expect("a response");
         received

@@ -237,7 +237,7 @@ fn secrets<T>(
 /// # Errors
 /// Of all token files.
 pub fn auth(config: &Config) -> Result<Auth, Vec<Problem>> {
-    let mut auth = Auth::loopback_only(config.control.open);
+    let mut auth = Auth::loopback_only(config.control.open).with_clients(&config.control.clients);
     let mut problems = Vec::new();
     for token in &config.control.tokens {
         let path = config.resolve(&token.file);

@@ -11,6 +11,7 @@ use crate::http::steering::{Demotion, PathwayKind, SessionSeen};
 use crate::metrics::{Counters, Exposition, Histogram, Label, Unlabelled};
 use crate::publish::{Publisher, Status};
 use crate::serve::answer::Mishap;
+use crate::serve::http::Cut;
 use crate::serve::run::now;
 use crate::serve::tap::Tapped;
 use crate::serve::tls::{Certificates, Greeted};
@@ -156,6 +157,8 @@ pub struct Meters {
     pub demotions: Arc<Counters<Demotion>>,
     /// HTTP connections turned away.
     pub refused: Arc<Counters<Unlabelled>>,
+    /// HTTP connections that were ended, or not begun.
+    pub cuts: Arc<Counters<Cut>>,
     /// HTTP connections without a valid PROXY header where one has to be.
     pub not_introduced: Arc<Counters<Unlabelled>>,
     /// Connections over TLS.
@@ -188,6 +191,13 @@ impl Meters {
         self.expose_steering(&mut out);
         let refused = Arc::clone(&self.refused);
         out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
+        let cuts = Arc::clone(&self.cuts);
+        out.counters(
+            "steerd_http_connections_cut",
+            "HTTP connections that were ended, or not begun, by why.",
+            "why",
+            cuts,
+        );
         let not_introduced = Arc::clone(&self.not_introduced);
         out.unlabelled(
             "steerd_http_connections_not_introduced",

@@ -10,7 +10,7 @@
 //! | one a worker | redirects, on its own event loop and sockets | `http1` |
 //! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that; DNS over HTTPS | [`http`], `doh` |
 //! | one a worker, if wanted | both over TLS | [`http`], [`tls`] |
-//! | one | the push API | `control` |
+//! | one, and one over TLS, if wanted | the push API | `control`, [`tls`] |
 //! | one each, if wanted | what was asked and answered, written as dnstap; the access log | [`tap`], [`access_log`] |
 //! | two | the chores of every second | [`mod@run`] |
 //!
@@ -46,7 +46,7 @@ pub mod tls;
 #[allow(unsafe_code)]
 pub mod udp;
 
-use crate::config::{Config, Listen};
+use crate::config::{self, Config, HttpLimits, Listen};
 use crate::proxy::Speakers;
 use accept::Entrance;
 use answer::MakeAnswer;
@@ -66,9 +66,6 @@ use streams::Listeners;
 use tls::{Acceptor, Acceptors};
 use tokio::sync::mpsc::unbounded_channel;
 use udp::Worker;
-
-/// Connections to redirect listeners at a time, at most.
-const HTTP_OPEN_MAX: usize = 65_536;
 
 /// The part of all connections that one peer may hold, as a divisor: nobody shuts the others out.
 const PEER_SHARE: usize = 4;
@@ -98,8 +95,12 @@ pub struct Layout {
     pub http_speakers: Arc<Speakers>,
     /// Threads for redirects, at least 1.
     pub http_workers: usize,
+    /// What their connections may cost.
+    pub http_limits: HttpLimits,
     /// Addresses for the push API.
     pub control: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub control_tls: Vec<SocketAddr>,
 }
 
 /// What answers.
@@ -145,6 +146,8 @@ pub struct Server {
     pub http_tls: Vec<SocketAddr>,
     /// Addresses of the push API, ports resolved.
     pub control: Vec<SocketAddr>,
+    /// The same over TLS.
+    pub control_tls: Vec<SocketAddr>,
     /// One line a listener, for whoever started it.
     lines: Vec<String>,
     life: Life,
@@ -181,15 +184,15 @@ impl Server {
             http: Vec::new(),
             http_tls: Vec::new(),
             control: Vec::new(),
+            control_tls: Vec::new(),
             lines: Vec::new(),
             life,
             threads: Vec::new(),
         };
         // A connection is one of a kind's, whatever it is spoken over.
         let open_max = layout.dns_tcp_open_max.max(1);
-        let dns_gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE));
-        // Load balancers open many connections each, so a peer is not limited by itself.
-        let http_gate = Gate::new(HTTP_OPEN_MAX, HTTP_OPEN_MAX);
+        let dns_gate = Gate::new(open_max, open_max.div_ceil(PEER_SHARE), config::loopback());
+        let http_gate = http_gate(&layout.http_limits, &layout.http_speakers);
         let (dns_workers, http_workers) = (layout.dns_workers.max(1), layout.http_workers.max(1));
         let (dns_udp, dns_tcp) = server.bind_dns(layout, &dns_gate, &parts.dns)?;
         let dns = (&dns_gate, &layout.dns_speakers);
@@ -197,8 +200,12 @@ impl Server {
         let redirects = (&http_gate, &layout.http_speakers);
         let http = server.bind_tcp(Listener::Http, &layout.http, http_workers, redirects)?;
         let https = server.bind_tcp(Listener::Https, &layout.http_tls, http_workers, redirects)?;
-        let nobody = Arc::default();
-        let control: Vec<Listen> = layout.control.iter().map(|addr| plain(*addr)).collect();
+        let (nobody, plainly) = (Arc::default(), |addrs: &[SocketAddr]| -> Vec<Listen> {
+            addrs.iter().map(|addr| plain(*addr)).collect()
+        });
+        let control_tls = plainly(&layout.control_tls);
+        let control_tls = server.bind_tcp(Listener::ControlTls, &control_tls, 1, (&http_gate, &nobody))?;
+        let control = plainly(&layout.control);
         let control = server.bind_tcp(Listener::Control, &control, 1, (&http_gate, &nobody))?;
         // From here on everything is bound.
         for (index, worker) in dns_udp.into_iter().enumerate() {
@@ -206,17 +213,27 @@ impl Server {
             let thread = thread::Builder::new().name(name).spawn(move || worker.run());
             server.threads.push(thread.map_err(system("a UDP worker"))?);
         }
-        let (dns_greeter, http_greeter) = parts.tls.map(|tls| (tls.dns, tls.http)).unzip();
+        let (dns_greeter, http_greeter, control_greeter) = match parts.tls {
+            Some(tls) => {
+                let handshake = Duration::from_secs(u64::from(layout.http_limits.handshake_s));
+                (Some(tls.dns), Some(tls.http.within(handshake)), Some(tls.control))
+            }
+            None => (None, None, None),
+        };
         server.start_streams("dns-tcp", dns_tcp, &parts.dns, None, layout)?;
         if dns_greeter.is_some() {
             server.start_streams("dns-tls", dns_tls, &parts.dns, dns_greeter, layout)?;
         }
         let dns = layout.doh.then_some(&parts.dns);
-        server.start_http(http, &parts.http, dns)?;
+        let limits = Limits::from(&layout.http_limits);
+        server.start_http(http, &parts.http, dns, limits)?;
         if let Some(greeter) = http_greeter {
-            server.start_https(https, &parts.http, dns, &greeter)?;
+            server.start_https(https, &parts.http, dns, (&greeter, limits))?;
         }
-        server.start_control(control, parts.control)?;
+        if control_greeter.is_some() {
+            server.start_control("control-tls", control_tls, parts.control.clone(), control_greeter)?;
+        }
+        server.start_control("control", control, parts.control, None)?;
         Ok(server)
     }
 
@@ -300,6 +317,7 @@ impl Server {
             let at = sockets[0].local_addr().map_err(system("a listener"))?;
             match listener {
                 Listener::Control => self.control.push(at),
+                Listener::ControlTls => self.control_tls.push(at),
                 Listener::DnsTls => self.dns_tls.push(at),
                 Listener::Https => self.http_tls.push(at),
                 _ => self.http.push(at),
@@ -342,17 +360,18 @@ impl Server {
         by_worker: ByWorker,
         make: &H,
         dns: Option<&D>,
+        limits: Limits,
     ) -> Result<(), StartError> {
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let (others, handed) = unbounded_channel();
             let (desk, life) = (make.make(index), self.life.clone());
-            let worker = http1::Worker::new(listeners, desk, dns.is_some(), life, Limits::REDIRECTS, others);
+            let worker = http1::Worker::new(listeners, desk, dns.is_some(), life, limits, others);
             let worker = worker.map_err(system("an HTTP worker"))?;
             let thread = thread::Builder::new().name(format!("http-{index}")).spawn(move || worker.run());
             self.threads.push(thread.map_err(system("an HTTP worker"))?);
             let (make, dns, life) = (make.clone(), dns.cloned(), self.life.clone());
             let task = move |_| async move {
-                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)), limits);
                 http::serve(room, handed, life).await;
             };
             let thread = accept::on_thread(format!("http-odd-{index}"), Vec::new(), task);
@@ -367,12 +386,12 @@ impl Server {
         by_worker: ByWorker,
         make: &H,
         dns: Option<&D>,
-        tls: &Acceptor,
+        (tls, limits): (&Acceptor, Limits),
     ) -> Result<(), StartError> {
         for (index, listeners) in by_worker.into_iter().enumerate().filter(|(_, l)| !l.is_empty()) {
             let (make, dns, tls, life) = (make.clone(), dns.cloned(), tls.clone(), self.life.clone());
             let task = move |listeners| async move {
-                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)));
+                let room = Room::new(make.make(index), dns.map(|dns| dns.make(index)), limits);
                 http::serve_tls(listeners, room, tls, life).await;
             };
             let thread = accept::on_thread(format!("https-{index}"), listeners, task);
@@ -381,12 +400,18 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the push API's thread.
-    fn start_control(&mut self, by_worker: ByWorker, router: Router) -> Result<(), StartError> {
+    /// Starts a thread of the push API, over TLS where there is an acceptor.
+    fn start_control(
+        &mut self,
+        name: &str,
+        by_worker: ByWorker,
+        router: Router,
+        tls: Option<Acceptor>,
+    ) -> Result<(), StartError> {
         for listeners in by_worker.into_iter().filter(|listeners| !listeners.is_empty()) {
-            let (router, life) = (router.clone(), self.life.clone());
-            let task = move |listeners| control::serve(listeners, router, life);
-            let thread = accept::on_thread("control".to_owned(), listeners, task);
+            let (router, tls, life) = (router.clone(), tls.clone(), self.life.clone());
+            let task = move |listeners| control::serve(listeners, router, tls, life);
+            let thread = accept::on_thread(name.to_owned(), listeners, task);
             self.threads.push(thread.map_err(system("the push API"))?);
         }
         Ok(())
@@ -397,6 +422,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What lets redirects' connections in. Proxies that are trusted open many each.
+fn http_gate(limits: &HttpLimits, proxies: &Speakers) -> Arc<Gate> {
+    let of_network = match limits.network_connections {
+        0 => usize::MAX,
+        count => count as usize,
+    };
+    let exempt = limits.exempt.iter().chain(&proxies.0).copied().collect();
+    Gate::new(limits.connections as usize, of_network, exempt)
 }
 
 /// A listener that nobody has to be introduced at.
@@ -475,7 +510,9 @@ mod tests {
             http_tls: Vec::new(),
             http_speakers: Arc::default(),
             http_workers: 2,
+            http_limits: HttpLimits::default(),
             control: vec![any],
+            control_tls: Vec::new(),
         };
         let tell = |Extension(Peer(peer)): Extension<Peer>| async move { peer.to_string() };
         let parts = Parts {

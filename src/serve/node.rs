@@ -5,7 +5,7 @@
 //! is replaced where it is used; listeners, threads and the state directory need a restart, and a
 //! reload that would change them says so. A reload that fails changes nothing. Layer 8.
 
-use crate::config::{Config, Listen, LogTo};
+use crate::config::{Config, HttpLimits, Listen, LogTo};
 use crate::control::{self, Audit, ControlState};
 use crate::distribution::file::TableFile;
 use crate::dns;
@@ -28,7 +28,7 @@ use crate::serve::run::{Chores, now};
 use crate::serve::tap::Taps;
 use crate::serve::tap::dnstap::Dnstap;
 use crate::serve::tap::lines::Lines;
-use crate::serve::tls::{Acceptors, Certificates};
+use crate::serve::tls::{Acceptors, Certificates, clients};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
 use arc_swap::ArcSwap;
@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, available_parallelism};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Problems that a reload logs, at most.
 const LOGGED_MAX: usize = 20;
@@ -80,6 +80,7 @@ pub struct Node {
     redirects: Arc<ArcSwap<http::Settings>>,
     steering: Arc<ArcSwap<steering::Settings>>,
     certificates: Arc<Certificates>,
+    tls: Option<Acceptors>,
     table: Mutex<Option<TableFile>>,
     /// Set: the access log's file is opened anew.
     reopen_log: Option<Arc<AtomicBool>>,
@@ -120,8 +121,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let steering = Arc::new(ArcSwap::from_pointee(with_session_secret(loaded.steering, &secrets.sessions)));
     let server = Arc::new(ArcSwap::from_pointee(with_secret(loaded.server, &config, secrets.cookies)));
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
-    let meters = Arc::new(Meters::default());
-    let audit = Arc::new(Audit::new());
+    let (meters, audit) = (Arc::new(Meters::default()), Arc::new(Audit::new()));
     let (certificates, tls) = open_tls(&config, &meters)?;
     let render = meters.expose(
         Arc::clone(&publisher),
@@ -152,6 +152,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         meters,
         threads: Arc::default(),
         id_key,
+        budgets: Arc::default(),
+        started: Instant::now(),
     };
     let node = Arc::new_cyclic(|node: &Weak<Node>| {
         let control = ControlState {
@@ -177,6 +179,7 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
             redirects,
             steering,
             certificates,
+            tls: tls.clone(),
             table: Mutex::new(table),
             reopen_log,
         }
@@ -280,6 +283,9 @@ impl Node {
         self.redirects.store(Arc::new(http::Settings::from(&config.http)));
         self.steering.store(Arc::new(with_session_secret(loaded.steering, &self.secrets.sessions)));
         self.certificates.replace(&config);
+        if let Some(tls) = &self.tls {
+            trust_clients(&config, tls);
+        }
         self.replace_table_file(&config);
         match self.reload_geography(loaded.geography, false, now) {
             Err(refusal) => tracing::error!(%refusal, "GeoIP is not reloaded; the rest is"),
@@ -352,7 +358,9 @@ impl Layout {
             http_tls: config.http.listen_tls.clone(),
             http_speakers: Arc::new(Speakers(config.http.trusted_proxies.clone())),
             http_workers: config.http.workers.count(cores),
+            http_limits: config.http.limits.clone(),
             control: config.control.listen.clone(),
+            control_tls: config.control.listen_tls.clone(),
         }
     }
 
@@ -383,9 +391,23 @@ fn open_tls(config: &Config, meters: &Meters) -> io::Result<(Arc<Certificates>, 
     for warning in certificates.warnings((now().0 / 1000).cast_signed()) {
         tracing::warn!(%warning, "config");
     }
-    let is_wanted = !config.dns.listen_tls.is_empty() || !config.http.listen_tls.is_empty();
+    let (dns, http, control) = (&config.dns.listen_tls, &config.http.listen_tls, &config.control.listen_tls);
+    let is_wanted = !dns.is_empty() || !http.is_empty() || !control.is_empty();
     let acceptors = is_wanted.then(|| Acceptors::new(&certificates, &meters.greeted)).transpose()?;
+    if let Some(acceptors) = &acceptors {
+        trust_clients(config, acceptors);
+    }
     Ok((certificates, acceptors))
+}
+
+/// Lets clients show the certificates that `config` says; a file that is wrong is logged and changes nothing,
+/// which at start is that no certificate is asked for.
+fn trust_clients(config: &Config, acceptors: &Acceptors) {
+    match clients::read_authorities(config).map(|authorities| acceptors.trust(authorities)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "clients' certificates cannot be verified"),
+        Err(problem) => tracing::error!(%problem, "control.client_ca is not read; those that were good stay"),
+    }
 }
 
 /// Where `config` wants dnstap events.
@@ -478,13 +500,20 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || before.dns.tcp_idle_s != after.dns.tcp_idle_s
         || before.http.listen != after.http.listen
         || before.http.workers != after.http.workers
+        || fixed_of(&before.http.limits) != fixed_of(&after.http.limits)
         || before.control.listen != after.control.listen
+        || before.control.listen_tls != after.control.listen_tls
         || before.control.body_max_mb != after.control.body_max_mb
         || before.table.state_dir != after.table.state_dir
         || before.table.keep != after.table.keep
         || before.dnstap != after.dnstap
         || before.access_log != after.access_log
         || before.log != after.log
+}
+
+/// Of `limits` those that a restart brings only.
+fn fixed_of(limits: &HttpLimits) -> HttpLimits {
+    HttpLimits { requests_per_s: 0, exempt: Vec::new(), ..limits.clone() }
 }
 
 /// The machine's name, for people who look at several.

@@ -113,7 +113,7 @@ pub(super) async fn serve<M: MakeAnswer>(
 impl From<Turned> for Mishap {
     fn from(why: Turned) -> Self {
         match why {
-            Turned::Full => Self::NotAccepted,
+            Turned::Full | Turned::NetworkFull => Self::NotAccepted,
             Turned::NotIntroduced => Self::NotIntroduced,
         }
     }

@@ -9,7 +9,7 @@ use super::names;
 use super::pending;
 use crate::fleet::{
     Appliance, Binding, Class, ClusterId, ContentKey, Country, Families, GeoRules, Pathway, PathwayTarget,
-    Resolver, Scheme, Serves, Service, Site, Status,
+    PlainHttp, Resolver, Scheme, Serves, Service, Site, Status,
 };
 use crate::prefix::Prefix;
 use rustc_hash::FxHashMap;
@@ -45,6 +45,12 @@ pub(super) const FAMILIES: [(&str, Families); 2] =
     [("independent", Families::Independent), ("together", Families::Together)];
 /// `scheme` by name.
 pub(super) const SCHEMES: [(&str, Scheme); 2] = [("http", Scheme::Http), ("https", Scheme::Https)];
+
+/// `plain_http` by name.
+pub(super) const PLAIN_HTTP: [(&str, PlainHttp); 3] =
+    [("serve", PlainHttp::Serve), ("redirect", PlainHttp::Redirect), ("refuse", PlainHttp::Refuse)];
+/// Longest time that browsers can be told to come by TLS only, seconds: two years, as preload lists ask for.
+const HSTS_S_MAX: u32 = 63_072_000;
 
 /// The name that `choices` has for `choice`.
 pub(super) fn name_of<T: Copy + PartialEq>(choices: &[(&'static str, T)], choice: T) -> &'static str {
@@ -248,6 +254,8 @@ pub(super) fn service(
         let geo = geo(out, line, fields);
         let scheme = fields.choice(out, "scheme", &SCHEMES);
         let port = fields.count(out, "port", 1..=u64::from(u16::MAX)).map(|port| port as u16);
+        let plain_http = fields.choice(out, "plain_http", &PLAIN_HTTP).unwrap_or_default();
+        let hsts_s = fields.count(out, "hsts_s", 0..=u64::from(HSTS_S_MAX)).map(|seconds| seconds as u32);
         let methods = methods(out, fields);
         let pathways = pathways(out, line, fields);
         let clone_base = fields.text(out, "clone_base", PATHWAY_ID, pathway_id);
@@ -267,6 +275,8 @@ pub(super) fn service(
             geo,
             scheme,
             port,
+            plain_http,
+            hsts_s,
             methods,
             pathways,
             clone_base,

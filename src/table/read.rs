@@ -469,7 +469,7 @@ pub(super) mod tests {
 {"appliance":{"name":"ams1-c001","cluster":"ams1-isp7","ipv4":"192.0.2.10","ipv6":"2001:db8::10","hostname":"ams1-c001.cdn.example","capacity_mbps":40000,"status":"active"}}
 {"appliance":{"name":"fra1-c001","cluster":"fra1-any","ipv4":"192.0.2.20","hostname":"FRA1-c001.cdn.example","tags":["4k","b","b"]}}
 {"service":{"name":"video.cdn.example","ttl_s":30,"answers_max":2,"tags":["4k"],"default_clusters":["fra1-any"],"fallback_alias":"video.other-cdn.example"}}
-{"service":{"name":"*.live.cdn.example","ttl_s":0,"scheme":"https","port":8443,"families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["nl","DE"]},"methods":["HEAD","GET"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"path":"/up","every_s":5},"denied_alias":"sorry.example"}}
+{"service":{"name":"*.live.cdn.example","ttl_s":0,"scheme":"https","port":8443,"hsts_s":31536000,"plain_http":"redirect","families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["nl","DE"]},"methods":["HEAD","GET"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"path":"/up","every_s":5},"denied_alias":"sorry.example"}}
 {"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp7","local_pref":100,"as_path_len":1,"origin":"igp","med":0}]}}
 {"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any"}]}}
 {"route": {"prefix": "2001:db8::/32", "via": [{"cluster": "fra1-any", "med": 7}, {"cluster": "ams1-isp7"}]}}
@@ -908,6 +908,11 @@ pub(super) mod tests {
         service(r#""scheme":"ftp""#, "13: service.scheme: found \"ftp\", expected one of http, https");
         service(r#""port":0"#, "13: service.port: found 0, expected a whole number from 1 to 65535");
         service(
+            r#""plain_http":"upgrade""#,
+            "13: service.plain_http: found \"upgrade\", expected one of serve, redirect, refuse",
+        );
+        service(r#""hsts_s":-1"#, "13: service.hsts_s: found -1, expected a whole number from 0 to 63072000");
+        service(
             r#""methods":["get"]"#,
             "13: service.methods[0]: found \"get\", expected an HTTP method, as GET",
         );
@@ -956,7 +961,7 @@ pub(super) mod tests {
 
     /// What an unknown `ttl` is told.
     const UNKNOWN_TTL: &str = "13: service.ttl: found unknown key `ttl`, expected one of name, ttl_s, answers_max, tags, \
-        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, methods, pathways, clone_base, https, svcb, health_check";
+        default_clusters, fallback_alias, denied_alias, families, content_key, geo, scheme, port, plain_http, hsts_s, methods, pathways, clone_base, https, svcb, health_check";
 
     #[test]
     fn a_bad_line_does_not_make_its_referrers_bad() {

@@ -7,14 +7,14 @@
 //! Reading the text gives the same table. Layer 3.
 
 use super::Table;
-use super::items::{CLASSES, FAMILIES, SCHEMES, SERVES, STATUSES, name_of};
+use super::items::{CLASSES, FAMILIES, PLAIN_HTTP, SCHEMES, SERVES, STATUSES, name_of};
 use super::json::write_text;
 use super::pending::{LOCAL_PREF, ORIGINS};
 use super::read::FORMAT;
 use super::routes::{Origin, RouteSet, Routes, ViaId};
 use crate::fleet::{
-    Appliance, Binding, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, Resolver,
-    Service, Site,
+    Appliance, Binding, Cluster, ContentKey, Country, Families, Fleet, Pathway, PathwayTarget, PlainHttp,
+    Resolver, Service, Site,
 };
 use crate::prefix::{Bits, Block};
 use std::fmt::Write as _;
@@ -199,6 +199,12 @@ fn write_service(out: &mut String, fleet: &Fleet, service: &Service) {
     if let Some(port) = service.port {
         let _ = write!(out, ",\"port\":{port}");
     }
+    if service.plain_http != PlainHttp::Serve {
+        key_text(out, ",\"plain_http\":", name_of(&PLAIN_HTTP, service.plain_http));
+    }
+    if let Some(seconds) = service.hsts_s {
+        let _ = write!(out, ",\"hsts_s\":{seconds}");
+    }
     key_texts(out, ",\"methods\":", service.methods.iter().map(|method| &**method));
     for (index, pathway) in service.pathways.iter().enumerate() {
         out.push_str(if index == 0 { ",\"pathways\":[" } else { "," });
@@ -364,7 +370,7 @@ mod tests {
 {"cluster":{"name":"fra1-any","site":"fra1","class":"transit","serves":"any"}}
 {"appliance":{"name":"ams1-c001","cluster":"ams1-isp7","ipv4":"192.0.2.10","ipv6":"2001:db8::10","hostname":"ams1-c001.cdn.example","capacity_mbps":40000,"status":"active"}}
 {"appliance":{"name":"fra1-c001","cluster":"fra1-any","ipv4":"192.0.2.20","hostname":"fra1-c001.cdn.example","capacity_mbps":10000,"status":"active","tags":["4k","b"]}}
-{"service":{"name":"*.live.cdn.example","ttl_s":0,"answers_max":2,"denied_alias":"sorry.example","families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["DE","NL"]},"scheme":"https","port":8443,"methods":["GET","HEAD"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"every_s":5,"path":"/up"}}}
+{"service":{"name":"*.live.cdn.example","ttl_s":0,"answers_max":2,"denied_alias":"sorry.example","families":"together","content_key":{"path_regex":"^/v/([^/]+)/"},"geo":{"allow":["DE","NL"]},"scheme":"https","port":8443,"plain_http":"redirect","hsts_s":31536000,"methods":["GET","HEAD"],"pathways":[{"id":"emb","class":"embedded"},{"id":"fra1","cluster":"fra1-any"},{"id":"other","alias":"x.other.example"},{"id":"far","clusters":["fra*","fra1-any"],"clone_of":"fra1"},{"id":"one","rank":1}],"clone_base":"emb","health_check":{"every_s":5,"path":"/up"}}}
 {"service":{"name":"video.cdn.example","ttl_s":30,"answers_max":2,"tags":["4k"],"default_clusters":["fra1-any"],"fallback_alias":"video.other-cdn.example"}}
 {"route":{"prefix":"0.0.0.0/0","via":[{"cluster":"fra1-any"}]}}
 {"route":{"prefix":"198.51.100.0/24","via":[{"cluster":"ams1-isp7","as_path_len":1}]}}

@@ -25,6 +25,9 @@ pub struct Steerd {
     /// Redirects over TLS, where the config has them.
     #[allow(dead_code, reason = "each test binary uses its part")]
     pub https: Option<SocketAddr>,
+    /// The push API over TLS, where the config has it.
+    #[allow(dead_code, reason = "each test binary uses its part")]
+    pub control_tls: Option<SocketAddr>,
 }
 
 /// A config that listens on free ports of loopback and keeps its state in `state` beside it.
@@ -81,21 +84,21 @@ impl Steerd {
         let mut child = command.spawn().expect("the binary under test");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         // The push API is told of last.
-        let mut found = [None; 5];
+        let mut found = [None; 6];
         while found[..3].iter().any(Option::is_none) {
             let line = lines.next().expect("a line for each listener").expect("UTF-8");
             let addr = line.split_whitespace().find_map(|word| word.parse::<SocketAddr>().ok());
-            let kinds = ["dns udp", "http ", "control", "dns tls", "https"];
-            let kind = kinds.iter().position(|kind| line.starts_with(kind));
+            let kinds = ["dns udp", "http ", "control ", "dns tls", "https", "control tls"];
+            let kind = kinds.iter().rposition(|kind| line.starts_with(kind));
             if let (Some(kind), Some(addr)) = (kind, addr) {
                 found[kind] = Some(addr);
             }
         }
         // Nobody reads on; the pipe must not fill or break.
         std::thread::spawn(move || lines.for_each(drop));
-        let [dns, http, control, dns_tls, https] = found;
+        let [dns, http, control, dns_tls, https, control_tls] = found;
         let [dns, http, control] = [dns, http, control].map(|addr| addr.expect("all found"));
-        Self { child, dns, http, control, dns_tls, https }
+        Self { child, dns, http, control, dns_tls, https, control_tls }
     }
 
     /// Process number.

@@ -654,7 +654,7 @@ pub fn http_head(octets: &[u8]) {
             cors: forwarded,
             decision_header: true,
             decision_query,
-            locations_max: 8,
+            ..http::Settings::from(&steerd::config::Http::default())
         };
         let mut head = Head::parsed(&method, &uri, version, &headers, peer);
         head.scheme = if forwarded { Scheme::Https } else { Scheme::Http };
@@ -704,6 +704,9 @@ fn check_response(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Byt
         HttpOutcome::Listed => &[200],
         HttpOutcome::Fallback => &[200, 302, 307],
         HttpOutcome::Options => &[204],
+        HttpOutcome::Secured => &[302, 307],
+        HttpOutcome::NotSecure => &[403],
+        HttpOutcome::TooMany => &[429],
         HttpOutcome::BadRequest => &[400],
         HttpOutcome::MethodNotAllowed => &[405],
         HttpOutcome::UnknownHost => &[421],
@@ -719,7 +722,14 @@ fn check_response(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Byt
     assert!(head.method != "HEAD" || response.body().is_empty());
     assert_eq!(headers.contains_key(header::LOCATION), status.is_redirection());
     if let Some(location) = headers.get(header::LOCATION) {
-        check_location(head, location.to_str().expect("visible ASCII"));
+        let location = location.to_str().expect("visible ASCII");
+        if outcome == HttpOutcome::Secured {
+            let host = location.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+            let is_service = host.is_some_and(|host| base().fleet().service_of_host(host).is_some());
+            assert!(is_service, "{location} is a service's own");
+        } else {
+            check_location(head, location);
+        }
     }
     if status == StatusCode::OK && head.method != "HEAD" {
         let list: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");

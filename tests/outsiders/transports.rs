@@ -3,10 +3,13 @@
 
 use super::harness::{Steerd, write_config};
 use super::run;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Whom the certificate is for, beside `*.cdn.example`.
@@ -320,4 +323,130 @@ fn datagrams_come_behind_a_header_as_dnsdist_sends_them() {
     assert_eq!((&reply[..2], reply[3] & 15), (&query[..2], 0), "{:?}", &reply[..len]);
     assert_eq!(metric(&steerd, "steerd_dns_udp_packets_total{outcome=\"no_proxy_header\"}"), 1);
     assert_eq!(metric(&steerd, &format!("steerd_cluster_answers_total{{cluster=\"{cluster}\"}}")), 1);
+}
+
+/// Whom each of three certificates is for.
+const SERVICES: [&str; 3] = ["video.cdn.example", "one.live.cdn.example", "dns.cdn.example"];
+
+/// A certificate of its own for `name`, and its key.
+fn make_for(name: &str) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate")
+}
+
+/// Writes `made` as `{number}.pem` and `{number}.key`, each at once.
+fn write_as(dir: &Path, number: usize, made: &rcgen::CertifiedKey<rcgen::KeyPair>) {
+    for (file, text) in [("key", made.signing_key.serialize_pem()), ("pem", made.cert.pem())] {
+        let new = dir.join("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, dir.join(format!("{number}.{file}"))).expect("renamed");
+    }
+}
+
+/// Shakes hands with `at` as a client that asks for `name` and trusts `roots`, and is answered over it; the
+/// certificate that it is shown.
+fn shake(
+    at: SocketAddr,
+    name: &'static str,
+    roots: &[CertificateDer<'static>],
+) -> Result<CertificateDer<'static>, String> {
+    let mut store = RootCertStore::empty();
+    roots.iter().for_each(|root| store.add(root.clone()).expect("a root"));
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("versions").with_root_certificates(store).with_no_client_auth();
+    let server = name.try_into().expect("a name");
+    let session = ClientConnection::new(config.into(), server).expect("a session");
+    let stream = TcpStream::connect(at).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    let mut stream = StreamOwned::new(session, stream);
+    let request = format!("GET /a HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).map_err(|error| error.to_string())?;
+    if !reply.starts_with(b"HTTP/1.1 ") {
+        return Err(format!("{:?}", String::from_utf8_lossy(&reply)));
+    }
+    stream
+        .conn
+        .peer_certificates()
+        .map(|shown| shown[0].clone().into_owned())
+        .ok_or_else(|| "no certificate".to_owned())
+}
+
+#[test]
+fn one_certificate_is_replaced_and_another_damaged_and_nobody_elses_handshake_fails() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let made = SERVICES.map(make_for);
+    (0..).zip(&made).for_each(|(number, made)| write_as(dir, number, made));
+    let old = made.each_ref().map(|made| made.cert.der().clone());
+    let replacement = make_for(SERVICES[0]);
+    let new = replacement.cert.der().clone();
+    let roots = [&old[..], std::slice::from_ref(&new)].concat();
+    let more: String =
+        (0..3).map(|number| format!("[[tls]]\ncert = \"{number}.pem\"\nkey = \"{number}.key\"\n")).collect();
+    let steerd = start(dir, &[("[http]\n", "[http]\nlisten_tls = [\"127.0.0.1:0\"]\n")], &more);
+    let https = steerd.https.expect("a listener");
+    let hang_up = || {
+        let told = Command::new("kill").args(["-HUP", &steerd.pid().to_string()]).status();
+        assert!(told.expect("kill runs").success());
+    };
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = |name: &'static str| {
+            let (is_over, roots) = (&is_over, &roots);
+            move || {
+                let (mut shown, mut count) = (Vec::new(), 0);
+                while !is_over.load(Ordering::Acquire) {
+                    let found = shake(https, name, roots);
+                    let found = found.unwrap_or_else(|error| panic!("{name}, handshake {count}: {error}"));
+                    if !shown.contains(&found) {
+                        shown.push(found);
+                    }
+                    count += 1;
+                }
+                (shown, count)
+            }
+        };
+        let clients = SERVICES.map(|name| scope.spawn(load(name)));
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            write_as(dir, 0, &replacement);
+            std::fs::write(
+                dir.join("1.pem"),
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            )
+            .expect("written");
+            hang_up();
+            let is_new = || shake(https, SERVICES[0], &roots).as_ref() == Ok(&new);
+            assert!((0..10_000).any(|_| is_new()), "it is replaced");
+            let is_stale = || metric(&steerd, "steerd_tls_certificates{state=\"stale\"}") == 1;
+            assert!((0..10_000).any(|_| is_stale()), "the damaged one is known to be so");
+            for _ in 0..20 {
+                assert_eq!(
+                    shake(https, SERVICES[1], &roots).as_ref(),
+                    Ok(&old[1]),
+                    "the last good one is shown"
+                );
+                assert_eq!(shake(https, SERVICES[2], &roots).as_ref(), Ok(&old[2]));
+            }
+        }));
+        is_over.store(true, Ordering::Release);
+        let found = clients.map(|client| client.join().expect("no handshake fails"));
+        changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        println!("handshakes meanwhile: {:?}", found.each_ref().map(|(_, count)| *count));
+        assert!(found[0].0.iter().all(|shown| *shown == old[0] || *shown == new));
+        assert_eq!((&found[1].0[..], &found[2].0[..]), (&old[1..2], &old[2..]), "nothing else is shown");
+    });
+    // The file, the line that names it, and why: to who asks, and in the log.
+    let checked = Command::new(super::harness::binary::path())
+        .args(["check", "--config"])
+        .arg(dir.join("steerd.toml"))
+        .output()
+        .expect("the binary under test");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let line = said.lines().find(|line| line.contains("tls.cert")).unwrap_or_else(|| panic!("{said}"));
+    assert!(
+        line.contains("steerd.toml:") && line.contains("1.pem (") && checked.status.code() == Some(2),
+        "{line}"
+    );
 }

@@ -9,16 +9,20 @@
 //! | file | owns |
 //! |---|---|
 //! | `certificates` | what is shown to whom, and its files, watched |
+//! | `clients` | who makes the certificates that clients show, and whom those are for |
 //! | `pair` | one certificate and its key, read and checked |
 
 pub mod certificates;
+pub mod clients;
 mod pair;
 
 pub use certificates::{Certificates, Reloaded};
 
 use crate::metrics::{Counters, Label, Writer};
-use rustls::server::NoServerSessionStorage;
-use rustls::{ServerConfig, version};
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, WantsVerifier, version};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -31,7 +35,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a handshake may take.
+/// How long a handshake may take, where nothing else is said.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What becomes of a connection over TLS: one of the first of a handshake, the last two of what follows.
@@ -51,6 +55,8 @@ pub enum Greeted {
     NoCertificate,
     /// The client gave up, and said so: it did not like the certificate, in most cases.
     Alerted,
+    /// The client showed a certificate that is not good here.
+    Untrusted,
     /// Anything else.
     Failed,
     /// A connection that was established broke, by what came over it or by the network.
@@ -68,6 +74,7 @@ impl Label for Greeted {
         Self::Incompatible,
         Self::NoCertificate,
         Self::Alerted,
+        Self::Untrusted,
         Self::Failed,
         Self::Broken,
         Self::Unclosed,
@@ -86,6 +93,7 @@ impl Label for Greeted {
             Self::Incompatible => "incompatible",
             Self::NoCertificate => "no_certificate",
             Self::Alerted => "alerted",
+            Self::Untrusted => "untrusted",
             Self::Failed => "failed",
             Self::Broken => "broken",
             Self::Unclosed => "unclosed",
@@ -104,6 +112,7 @@ impl Greeted {
                 Self::Incompatible
             }
             Some(rustls::Error::AlertReceived(_)) => Self::Alerted,
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Untrusted,
             // The resolver has nothing; there is no error of its own for that.
             Some(rustls::Error::General(what)) if what.contains("certificate") => Self::NoCertificate,
             _ => Self::Failed,
@@ -125,14 +134,17 @@ fn is_gone(kind: ErrorKind) -> bool {
 /// Greets the connections of listeners that speak the same protocols.
 #[derive(Clone)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
+    /// Replaced as a whole.
+    config: Arc<ArcSwap<ServerConfig>>,
     counters: Arc<Counters<Greeted>>,
+    /// How long a handshake may take.
+    handshake: Duration,
 }
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Acceptor")
-            .field("protocols", &self.config.alpn_protocols.len())
+            .field("protocols", &self.config.load().alpn_protocols.len())
             .finish_non_exhaustive()
     }
 }
@@ -140,8 +152,13 @@ impl fmt::Debug for Acceptor {
 impl Acceptor {
     /// One thread's.
     pub(super) fn greeter(&self) -> Greeter {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
-        Greeter { acceptor, counter: Tally::new(&self.counters) }
+        let (config, handshake) = (Arc::clone(&self.config), self.handshake);
+        Greeter { config, counter: Tally::new(&self.counters), handshake }
+    }
+
+    /// The same with another time for a handshake.
+    pub(super) fn within(self, handshake: Duration) -> Self {
+        Self { handshake, ..self }
     }
 }
 
@@ -152,7 +169,14 @@ pub struct Acceptors {
     pub dns: Acceptor,
     /// HTTP/2 and HTTP/1.1.
     pub http: Acceptor,
+    /// The same, where clients may show certificates.
+    pub control: Acceptor,
+    /// What is shown to clients.
+    certificates: Arc<Certificates>,
 }
+
+/// What HTTP is called in a handshake.
+const HTTP: [&str; 2] = ["h2", "http/1.1"];
 
 impl Acceptors {
     /// They show what `certificates` say, and count into `counters`.
@@ -160,20 +184,70 @@ impl Acceptors {
     /// # Errors
     /// When there are no random octets for the keys of tickets.
     pub fn new(certificates: &Arc<Certificates>, counters: &Arc<Counters<Greeted>>) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .map_err(io::Error::other)?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(certificates) as _);
-        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(io::Error::other)?;
+        let resolver = Arc::clone(certificates) as _;
+        let mut config = builder()?.with_no_client_auth().with_cert_resolver(resolver);
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let speaking = |protocols: &[&str]| {
-            let mut config = config.clone();
-            config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-            Acceptor { config: Arc::new(config), counters: Arc::clone(counters) }
+        config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(io::Error::other)?;
+        let acceptor = |config| Acceptor {
+            config: Arc::new(ArcSwap::from_pointee(config)),
+            counters: Arc::clone(counters),
+            handshake: HANDSHAKE,
         };
-        Ok(Self { dns: speaking(&["dot"]), http: speaking(&["h2", "http/1.1"]) })
+        Ok(Self {
+            dns: acceptor(speaking(config.clone(), &["dot"])),
+            http: acceptor(speaking(config, &HTTP)),
+            control: acceptor(control_config(certificates, None)?),
+            certificates: Arc::clone(certificates),
+        })
     }
+
+    /// Lets clients of the push API show certificates that `authorities` made, from now on; none at all
+    /// without any. Who shows none is let in too, to be asked for a token.
+    ///
+    /// # Errors
+    /// When nothing can be verified by them.
+    pub fn trust(&self, authorities: Option<Arc<RootCertStore>>) -> io::Result<()> {
+        self.control.config.store(Arc::new(control_config(&self.certificates, authorities)?));
+        Ok(())
+    }
+}
+
+/// How the push API greets. Who calls there is looked at anew for each connection, so nothing is resumed.
+fn control_config(
+    certificates: &Arc<Certificates>,
+    authorities: Option<Arc<RootCertStore>>,
+) -> io::Result<ServerConfig> {
+    let builder = builder()?;
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let verifier = verifier.allow_unauthenticated().build().map_err(io::Error::other)?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(certificates) as _);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(speaking(config, &HTTP))
+}
+
+/// What encrypts.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The beginning of a config, with the versions that are spoken.
+fn builder() -> io::Result<ConfigBuilder<ServerConfig, WantsVerifier>> {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(io::Error::other)
+}
+
+/// `config` for connections of these `protocols`.
+fn speaking(mut config: ServerConfig, protocols: &[&str]) -> ServerConfig {
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
 }
 
 /// What one thread counts by. Behind a lock, which nobody else takes, because the streams it goes with have to
@@ -196,14 +270,16 @@ impl Tally {
 /// Greets the connections of one thread.
 #[derive(Clone)]
 pub(super) struct Greeter {
-    acceptor: TlsAcceptor,
+    config: Arc<ArcSwap<ServerConfig>>,
     counter: Tally,
+    handshake: Duration,
 }
 
 impl Greeter {
     /// Shakes hands over `stream`; `None` where that comes to nothing. Counts what came of it.
     pub async fn greet(&self, stream: TcpStream) -> Option<Farewell<TlsStream<TcpStream>>> {
-        let greeted = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
+        let acceptor = TlsAcceptor::from(self.config.load_full());
+        let greeted = timeout(self.handshake, acceptor.accept(stream)).await;
         let (outcome, stream) = match greeted {
             Err(_) => (Greeted::TimedOut, None),
             Ok(Err(error)) => (Greeted::by(&error), None),
@@ -233,6 +309,14 @@ impl<S: AsyncWrite + Unpin> Farewell<S> {
             self.counter.count(if is_unclosed { Greeted::Unclosed } else { Greeted::Broken });
         }
         Poll::Ready(result)
+    }
+}
+
+impl Farewell<TlsStream<TcpStream>> {
+    /// The names that the client's certificate says; none without one.
+    pub fn client_names(&self) -> Arc<[Box<str>]> {
+        let certificates = self.inner.get_ref().1.peer_certificates();
+        certificates.and_then(<[_]>::first).map(clients::names_of).unwrap_or_default()
     }
 }
 

@@ -97,7 +97,7 @@ fn expiry_s(certificate: &[u8]) -> Option<i64> {
 }
 
 /// The first element of DER: its tag, its content, and what follows it.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, first], rest) = der.split_first_chunk::<2>()?;
     let (len, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
