@@ -32,22 +32,42 @@ want nsenter util-linux
 want gdnsd gdnsd
 want nginx nginx-light
 want haproxy haproxy
+want chromium chromium
+want ffmpeg ffmpeg
+want npm npm
 if [ "${1:-}" = peers ]; then
     want knotd knot knot-module-geoip
     want pdns_server pdns-server pdns-backend-geoip
     want h2load nghttp2-client
 fi
-[ ${#missing[@]} -eq 0 ] && exit 0
-if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-    # A server that is installed here is started by us only: 101 forbids packages to.
-    policy=/usr/sbin/policy-rc.d
+# install PACKAGE...: from the system's packages; a server that is installed here is started by us only.
+install() {
+    # 101 forbids packages to.
+    local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
+        trap 'rm -f "$policy"' RETURN
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
     fi
     apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-else
-    echo "missing for some tests: ${missing[*]}" >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+# The players that a browser plays with, as their authors publish them, beside the build; npm checks what it gets
+# by the checksums in the lock file.
+players() {
+    local at=${CARGO_TARGET_DIR:-target}/players lock=package-lock.json
+    cmp -s "tests/players/$lock" "$at/$lock" && [ -e "$at/node_modules/.$lock" ] && return
+    mkdir -p "$at" && cp tests/players/package.json "tests/players/$lock" "$at" &&
+        (cd "$at" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+}
+if [ ${#missing[@]} -gt 0 ]; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+        install "${missing[@]}" || exit
+    else
+        echo "missing for some tests: ${missing[*]}" >&2
+        [ -z "${CI:-}" ] || exit
+    fi
+fi
+if ! players; then
+    echo "missing for some tests: the players of tests/players/package.json" >&2
     [ -z "${CI:-}" ]
 fi
