@@ -52,7 +52,7 @@ impl Browser {
                 "--disable-breakpad",
                 "--autoplay-policy=no-user-gesture-required",
             ])
-            .args(["--window-size=1280,800", "--hide-scrollbars"])
+            .args(["--window-size=1280,720", "--hide-scrollbars"])
             .arg(format!("--host-resolver-rules={rules}MAP * ~NOTFOUND"))
             .arg(format!("--user-data-dir={}", dir.join("profile").display()))
             .arg("about:blank")

@@ -95,9 +95,10 @@ fn serve_all(media: &Path, log: &Arc<Log>) -> Vec<(String, SocketAddr)> {
     let start = |[cluster, _, host]: &[&str; 3]| {
         let other = if *cluster == IX { (NEAR, APPLIANCES[0][2]) } else { (IX, APPLIANCES[2][2]) };
         let pathways = [(*cluster, *host), other];
-        let steering = format!("http://steering.example/steering/{SERVICE}");
-        let hls = media::multivariant(&steering, &pathways);
-        let dash = media::presentation(Some(&format!("{steering}?format=dash")), &pathways);
+        // Steering is asked for at a host of its own, or at the service's.
+        let hls = media::multivariant(&format!("http://steering.example/steering/{SERVICE}"), &pathways);
+        let steering = format!("http://{SERVICE}/steering/{SERVICE}?format=dash");
+        let dash = media::presentation(Some(&steering), &pathways);
         let redirected = media::presentation(None, &[("any", SERVICE)]);
         let texts = [("/main.m3u8", hls), ("/main.mpd", dash), ("/redirected.mpd", redirected)];
         let texts = texts.map(|(path, text)| (path.to_owned(), text)).into();
@@ -163,7 +164,7 @@ impl Stage {
         let (cluster, host) = self.ranked_first(&format!("/{manifest}"));
         assert_eq!(cluster, NEAR, "{host}");
         host.clone_into(&mut self.first);
-        self.browser.open(&format!("http://page.example/{page}.html?play=http://{SERVICE}/{manifest}"));
+        self.browser.open(&format!("http://page.example/{page}#http://{SERVICE}/{manifest}"));
     }
 
     /// Each segment comes from the appliance that steerd ranks first for its path.
@@ -252,10 +253,17 @@ impl Stage {
     /// Nothing has gone wrong on the page; leaves picture and logs.
     pub fn finish(mut self) {
         let report = self.leave();
-        let time = report["currentTime"].as_f64().unwrap_or(0.0);
+        let number = |value: &Value| value.as_f64().unwrap_or_default();
+        let time = number(&report["currentTime"]);
         println!("{}: played {time:.1} s, stalled {} times", self.name, report["stalls"]);
         let is_fine = report["error"].is_null() && report["errors"] == json!([]) && report["paused"] == false;
         assert!(is_fine && time > 1.0, "{}: {report}", self.name);
+        // It asked again after each TTL.
+        let polls: Vec<f64> =
+            report["polls"].as_array().into_iter().flatten().map(|poll| number(&poll["at"])).collect();
+        for pair in polls.windows(2) {
+            assert!(pair[1] - pair[0] < (TTL + GRACE).as_secs_f64(), "{}: {report}", self.name);
+        }
     }
 
     /// Fails with what was seen.
