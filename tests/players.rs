@@ -48,7 +48,7 @@ fn path_of(program: &str) -> Option<PathBuf> {
 /// Plays `manifest` on `page`: it starts on the appliance ranked first, and follows one push of health after the other
 /// to each of `clusters`.
 fn follow(name: &'static str, page: &str, manifest: &str, clusters: &[&str]) {
-    let Some(mut stage) = Stage::start(name) else { return };
+    let Some(mut stage) = Stage::start(name, 0) else { return };
     stage.play(page, manifest);
     stage.expect_first();
     for cluster in clusters {
@@ -87,10 +87,35 @@ fn shaka_minified_follows_what_its_manifest_names() {
 
 #[test]
 fn dash_js_follows_redirects_alone() {
-    let Some(mut stage) = Stage::start("redirects") else { return };
+    let Some(mut stage) = Stage::start("redirects", 0) else { return };
     stage.play("dash.html", "redirected.mpd");
     stage.expect_redirects();
     stage.push_for(IX);
     stage.expect_switch(IX);
     stage.finish();
+}
+
+/// Plays `manifest` on `page` from an appliance that becomes slow, though its health is fine.
+fn leave_slow(name: &'static str, page: &str, manifest: &str) {
+    let Some(mut stage) = Stage::start(name, 1000) else { return };
+    stage.play(page, manifest);
+    stage.expect_first();
+    stage.slow_down();
+    stage.expect_demotion(IX);
+    stage.finish();
+}
+
+#[test]
+fn hls_js_leaves_a_slow_appliance() {
+    leave_slow("hls.js-slow", "hls.html", "main.m3u8");
+}
+
+#[test]
+fn dash_js_leaves_a_slow_appliance() {
+    leave_slow("dash.js-slow", "dash.html", "main.mpd");
+}
+
+#[test]
+fn shaka_leaves_a_slow_appliance() {
+    leave_slow("shaka-slow", "shaka.html?build=compiled", "main.mpd");
 }

@@ -8,8 +8,12 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+/// Octets that a slow appliance sends at once.
+const PIECE_LEN: usize = 1000;
 
 /// A line of the access log.
 #[derive(Debug, Clone)]
@@ -83,6 +87,8 @@ pub struct Content {
     pub texts: HashMap<String, String>,
     /// Folders below which all other files are looked for, in this order.
     pub folders: Vec<PathBuf>,
+    /// Kbit/s at which it sends; 0: as fast as it can.
+    pub pace_kbps: Arc<AtomicU32>,
 }
 
 impl Content {
@@ -151,6 +157,20 @@ fn answer(stream: TcpStream, host: &Arc<str>, content: &Content, log: &Log) -> s
             media_type(path),
             body.len()
         );
-        stream.get_mut().write_all(&[head.into_bytes(), body].concat())?;
+        stream.get_mut().write_all(head.as_bytes())?;
+        send(stream.get_mut(), &body, content.pace_kbps.load(Ordering::Relaxed))?;
     }
+}
+
+/// Sends a body, in small pieces where it is to be slow.
+fn send(stream: &mut TcpStream, body: &[u8], pace_kbps: u32) -> std::io::Result<()> {
+    if pace_kbps == 0 {
+        return stream.write_all(body);
+    }
+    for piece in body.chunks(PIECE_LEN) {
+        stream.write_all(piece)?;
+        // A bit a millisecond is a kilobit a second.
+        std::thread::sleep(Duration::from_millis(piece.len() as u64 * 8 / u64::from(pace_kbps)));
+    }
+    Ok(())
 }

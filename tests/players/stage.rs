@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The cluster that the table ranks first for the browser.
@@ -41,6 +42,10 @@ const TTL_S: u64 = 2;
 const TTL: Duration = Duration::from_millis(TTL_S * 1100);
 /// What a switch may take beyond a TTL: the second until a full buffer asks for the next segment, and a busy machine.
 const GRACE: Duration = Duration::from_secs(6);
+/// What a slow appliance sends, kbit/s: more than the media needs.
+const SLOW_KBPS: u32 = 300;
+/// Polls until a player that is slow from now on has said so as often as it has to.
+const LOW_REPORTS: u32 = 5;
 /// How long a browser and a player may take to begin.
 const BEGIN: Duration = Duration::from_secs(60);
 /// Segments of each stream that make a player settled.
@@ -55,6 +60,8 @@ pub struct Stage {
     log: Arc<Log>,
     steerd: Steerd,
     browser: Browser,
+    /// How fast the appliances of the first cluster send, kbit/s; 0: as fast as they can.
+    pace_kbps: Arc<AtomicU32>,
     /// When it began; the log counts from here.
     start: Instant,
     /// When health was last pushed.
@@ -90,8 +97,8 @@ fn table() -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Starts the appliances; each with its own manifests.
-fn serve_all(media: &Path, log: &Arc<Log>) -> Vec<(String, SocketAddr)> {
+/// Starts the appliances; each with its own manifests. Those of the first cluster send at `pace_kbps`.
+fn serve_all(media: &Path, log: &Arc<Log>, pace_kbps: &Arc<AtomicU32>) -> Vec<(String, SocketAddr)> {
     let start = |[cluster, _, host]: &[&str; 3]| {
         let other = if *cluster == IX { (NEAR, APPLIANCES[0][2]) } else { (IX, APPLIANCES[2][2]) };
         let pathways = [(*cluster, *host), other];
@@ -102,7 +109,8 @@ fn serve_all(media: &Path, log: &Arc<Log>) -> Vec<(String, SocketAddr)> {
         let redirected = media::presentation(None, &[("any", SERVICE)]);
         let texts = [("/main.m3u8", hls), ("/main.mpd", dash), ("/redirected.mpd", redirected)];
         let texts = texts.map(|(path, text)| (path.to_owned(), text)).into();
-        let content = Content { texts, folders: vec![media.to_owned()] };
+        let pace_kbps = if *cluster == NEAR { Arc::clone(pace_kbps) } else { Arc::default() };
+        let content = Content { texts, folders: vec![media.to_owned()], pace_kbps };
         ((*host).to_owned(), serve(host, content, Arc::clone(log)))
     };
     APPLIANCES.iter().map(start).collect()
@@ -114,8 +122,9 @@ fn segments<'a>(lines: &'a [Access], since: Instant, kind: &str) -> impl Iterato
 }
 
 impl Stage {
-    /// Sets it up; `None` where a program or the players are missing.
-    pub fn start(name: &'static str) -> Option<Self> {
+    /// Sets it up; `None` where a program or the players are missing. A pathway from which a player gets less than
+    /// `demote_below_kbps` is slow; 0: none is.
+    pub fn start(name: &'static str, demote_below_kbps: u32) -> Option<Self> {
         let left = target().join("players");
         let players = left.join("node_modules");
         let Some(program) = browser::program() else {
@@ -129,7 +138,7 @@ impl Stage {
         }
         let dir = tempfile::tempdir().expect("a directory");
         let more = format!(
-            "[health]\nramp_s = 0\n[steering]\nttl_s = {TTL_S}\nttl_unhealthy_s = {TTL_S}\nurl = \"http://steering.example\"\n"
+            "[health]\nramp_s = 0\n[steering]\nttl_s = {TTL_S}\nttl_unhealthy_s = {TTL_S}\nurl = \"http://steering.example\"\ndemote_below_kbps = {demote_below_kbps}\n"
         );
         let config = write_config(dir.path(), &more);
         // A page of another origin reads where it is redirected to.
@@ -139,7 +148,8 @@ impl Stage {
         let pushed = steerd.call("PUT", "/v1/table", table().as_bytes());
         assert_eq!(pushed.status, 200, "{}", pushed.body);
         let log = Arc::new(Log::default());
-        let mut hosts = serve_all(&media::folder(&left), &log);
+        let pace_kbps = Arc::default();
+        let mut hosts = serve_all(&media::folder(&left), &log, &pace_kbps);
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players");
         let page = Content { folders: vec![pages, players], ..Content::default() };
         hosts.push(("page.example".to_owned(), serve("page.example", page, Arc::clone(&log))));
@@ -147,7 +157,7 @@ impl Stage {
         let browser = Browser::start(&program, dir.path(), &hosts);
         let start = Instant::now();
         let first = String::new();
-        Some(Self { name, left, log, steerd, browser, start, pushed: start, first, _dir: dir })
+        Some(Self { name, left, log, steerd, browser, pace_kbps, start, pushed: start, first, _dir: dir })
     }
 
     /// Cluster and host of the appliance that steerd ranks first for the browser.
@@ -184,7 +194,7 @@ impl Stage {
     /// The player starts on the appliance that steerd ranked first, and no other serves a segment.
     pub fn expect_first(&mut self) {
         let first = self.first.clone();
-        self.settle_on(&first, Instant::now() + BEGIN, self.start);
+        self.settle_on(&first, Instant::now() + BEGIN, self.start, SETTLED);
         self.say("starts on", &first, self.start);
     }
 
@@ -202,20 +212,42 @@ impl Stage {
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
+    /// Makes the appliances of the first cluster slow, but fast enough to play from.
+    pub fn slow_down(&mut self) {
+        self.pushed = Instant::now();
+        self.pace_kbps.store(SLOW_KBPS, Ordering::Relaxed);
+    }
+
+    /// A few low reports after it became slow, the player goes to `cluster`.
+    pub fn expect_demotion(&mut self, cluster: &str) {
+        let host = self.host_of(cluster);
+        // It may go back soon: hls.js and shaka-player report one mean of all pathways, and now of this one.
+        self.settle_on(&host, self.pushed + TTL * LOW_REPORTS + GRACE, self.pushed, 2);
+        self.say("is told to go to", &host, self.pushed);
+        let metrics = self.steerd.call("GET", "/metrics", b"").body;
+        let demoted = "steerd_steering_demotions_total{change=\"demoted\"} 1";
+        assert!(metrics.lines().any(|line| line == demoted), "{metrics}");
+    }
+
     /// Within one TTL and the grace after the push, every stream comes from `cluster`; and from then on only.
     pub fn expect_switch(&mut self, cluster: &str) {
-        let host = match APPLIANCES.iter().find(|[of, ..]| *of == cluster) {
-            Some(_) if cluster == NEAR => self.first.clone(),
-            Some([.., host]) => (*host).to_owned(),
-            None => panic!("{cluster} is of no appliance"),
-        };
-        self.settle_on(&host, self.pushed + TTL + GRACE, self.pushed);
+        let host = self.host_of(cluster);
+        self.settle_on(&host, self.pushed + TTL + GRACE, self.pushed, SETTLED);
         self.say("goes to", &host, self.pushed);
     }
 
-    /// Waits until `host` serves each stream, at the latest at `until`, and has served a few segments of each; since
-    /// `since`, nobody else may have served a stream that it serves already.
-    fn settle_on(&mut self, host: &str, until: Instant, since: Instant) {
+    /// The appliance of a cluster that this player knows.
+    fn host_of(&self, cluster: &str) -> String {
+        match APPLIANCES.iter().find(|[of, ..]| *of == cluster) {
+            Some(_) if cluster == NEAR => self.first.clone(),
+            Some([.., host]) => (*host).to_owned(),
+            None => panic!("{cluster} is of no appliance"),
+        }
+    }
+
+    /// Waits until `host` serves each stream, at the latest at `until`, and has served `settled` segments of each;
+    /// since `since`, nobody else may have served a stream that it serves already.
+    fn settle_on(&mut self, host: &str, until: Instant, since: Instant, settled: usize) {
         let has = |wanted: usize| {
             let count = |lines: &[Access], kind| {
                 segments(lines, since, kind).filter(|line| *line.host == *host).count()
@@ -229,7 +261,7 @@ impl Stage {
         }
         // The media plays on in real time.
         let until = Instant::now() + BEGIN;
-        if self.log.wait(until, has(SETTLED)).is_none() {
+        if self.log.wait(until, has(settled)).is_none() {
             self.fail(&format!("{host} does not go on serving"));
         }
         for kind in ["video", "audio"] {
