@@ -30,7 +30,7 @@ mod media;
 #[path = "players/stage.rs"]
 mod stage;
 
-use stage::{IX, NEAR, Stage};
+use stage::{IX, NEAR, Setting, Stage};
 use std::path::PathBuf;
 
 /// Says that something is not there; fails where it has to be.
@@ -48,7 +48,12 @@ fn path_of(program: &str) -> Option<PathBuf> {
 /// Plays `manifest` on `page`: it starts on the appliance ranked first, and follows one push of health after the other
 /// to each of `clusters`.
 fn follow(name: &'static str, page: &str, manifest: &str, clusters: &[&str]) {
-    let Some(mut stage) = Stage::start(name, 0) else { return };
+    follow_in(Setting::default(), name, page, manifest, clusters);
+}
+
+/// The same in a setting of its own.
+fn follow_in(setting: Setting, name: &'static str, page: &str, manifest: &str, clusters: &[&str]) {
+    let Some(mut stage) = Stage::start(name, setting) else { return };
     stage.play(page, manifest);
     stage.expect_first();
     for cluster in clusters {
@@ -78,6 +83,12 @@ fn shaka_follows_steering_of_dash() {
     follow("shaka-dash", "shaka.html?build=compiled.debug", "main.mpd", &[IX, NEAR]);
 }
 
+#[test]
+fn hls_js_follows_steering_at_another_port() {
+    let setting = Setting { port: 8080, ..Setting::default() };
+    follow_in(setting, "hls.js-port", "hls.html", "main.m3u8", &[IX, NEAR]);
+}
+
 /// The build that the package names as its main knows no clones, since it renames what it reads of them
 /// (docs/players.md); it passes them over.
 #[test]
@@ -87,7 +98,7 @@ fn shaka_minified_follows_what_its_manifest_names() {
 
 #[test]
 fn dash_js_follows_redirects_alone() {
-    let Some(mut stage) = Stage::start("redirects", 0) else { return };
+    let Some(mut stage) = Stage::start("redirects", Setting::default()) else { return };
     stage.play("dash.html", "redirected.mpd");
     stage.expect_redirects();
     stage.push_for(IX);
@@ -97,7 +108,10 @@ fn dash_js_follows_redirects_alone() {
 
 /// Plays `manifest` on `page` from an appliance that becomes slow, though its health is fine.
 fn leave_slow(name: &'static str, page: &str, manifest: &str) {
-    let Some(mut stage) = Stage::start(name, 1000) else { return };
+    let Some(mut stage) = Stage::start(name, Setting { demote_below_kbps: 1000, ..Setting::default() })
+    else {
+        return;
+    };
     stage.play(page, manifest);
     stage.expect_first();
     stage.slow_down();
@@ -118,4 +132,30 @@ fn dash_js_leaves_a_slow_appliance() {
 #[test]
 fn shaka_leaves_a_slow_appliance() {
     leave_slow("shaka-slow", "shaka.html?build=compiled", "main.mpd");
+}
+
+/// Plays `manifest` on `page` from an appliance that fails; health says so a moment later.
+fn survive(name: &'static str, page: &str, manifest: &str) {
+    let Some(mut stage) = Stage::start(name, Setting::default()) else { return };
+    stage.play(page, manifest);
+    stage.expect_first();
+    stage.fail_near();
+    stage.push_for(IX);
+    stage.expect_switch(IX);
+    stage.finish();
+}
+
+#[test]
+fn hls_js_survives_an_outage() {
+    survive("hls.js-outage", "hls.html", "main.m3u8");
+}
+
+#[test]
+fn dash_js_survives_an_outage() {
+    survive("dash.js-outage", "dash.html", "main.mpd");
+}
+
+#[test]
+fn shaka_survives_an_outage() {
+    survive("shaka-outage", "shaka.html?build=compiled", "main.mpd");
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub struct Access {
     pub host: Arc<str>,
     /// Path, without query.
     pub path: String,
-    /// Status of the answer.
+    /// Status of the answer; 0: there was none.
     pub status: u16,
 }
 
@@ -87,8 +87,17 @@ pub struct Content {
     pub texts: HashMap<String, String>,
     /// Folders below which all other files are looked for, in this order.
     pub folders: Vec<PathBuf>,
+    /// How it serves them.
+    pub manner: Arc<Manner>,
+}
+
+/// How an appliance serves what it holds; changes as a test goes on.
+#[derive(Default)]
+pub struct Manner {
     /// Kbit/s at which it sends; 0: as fast as it can.
-    pub pace_kbps: Arc<AtomicU32>,
+    pub pace_kbps: AtomicU32,
+    /// It closes connections and answers nobody.
+    pub is_out: AtomicBool,
 }
 
 impl Content {
@@ -147,9 +156,17 @@ fn answer(stream: TcpStream, host: &Arc<str>, content: &Content, log: &Log) -> s
         }
         let target = request.split(' ').nth(1).unwrap_or_default();
         let path = target.split('?').next().unwrap_or_default();
+        let is_out = content.manner.is_out.load(Ordering::Relaxed);
         let body = content.read(path);
-        let status = if body.is_some() { 200 } else { 404 };
+        let status = match &body {
+            _ if is_out => 0,
+            Some(_) => 200,
+            None => 404,
+        };
         log.push(Access { at: Instant::now(), host: Arc::clone(host), path: path.to_owned(), status });
+        if is_out {
+            return Ok(());
+        }
         let body = body.unwrap_or_default();
         let head = format!(
             "HTTP/1.1 {status} Told\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
@@ -158,7 +175,7 @@ fn answer(stream: TcpStream, host: &Arc<str>, content: &Content, log: &Log) -> s
             body.len()
         );
         stream.get_mut().write_all(head.as_bytes())?;
-        send(stream.get_mut(), &body, content.pace_kbps.load(Ordering::Relaxed))?;
+        send(stream.get_mut(), &body, content.manner.pace_kbps.load(Ordering::Relaxed))?;
     }
 }
 

@@ -57,14 +57,14 @@ pub fn folder(target: &Path) -> PathBuf {
     done
 }
 
-/// A pathway that a manifest names: its id and the host of its appliance.
-pub type Pathway<'a> = (&'a str, &'a str);
+/// A pathway that a manifest names: its id, and the host and port of its appliance.
+pub type Pathway<'a> = (&'a str, String);
 
 /// An HLS multivariant playlist with one variant and one audio rendition a pathway; the player starts on the first
 /// (RFC 8216bis sections 4.4.6 and 7).
 pub fn multivariant(steering: &str, pathways: &[Pathway<'_>]) -> String {
     let mut text = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n".to_owned();
-    let (first, _) = pathways[0];
+    let (first, _) = &pathways[0];
     let _ = writeln!(text, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"{steering}\",PATHWAY-ID=\"{first}\"");
     for (id, host) in pathways {
         let _ = writeln!(
@@ -85,7 +85,7 @@ pub fn multivariant(steering: &str, pathways: &[Pathway<'_>]) -> String {
 /// A DASH presentation with one base URL a pathway; the player asks the steering server, if it names one, before it
 /// starts (ETSI TS 103 998 section 5).
 pub fn presentation(steering: Option<&str>, pathways: &[Pathway<'_>]) -> String {
-    let (first, _) = pathways[0];
+    let (first, _) = &pathways[0];
     let mut text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"static\" \

@@ -4,7 +4,7 @@
 //! Three clusters hear the browser's network. The manifests of every appliance name its own pathway and one other,
 //! never `transit`: who streams from there has heard of it in a steering manifest.
 
-use crate::appliances::{Access, Content, Log, serve};
+use crate::appliances::{Access, Content, Log, Manner, serve};
 use crate::browser::{self, Browser};
 use crate::harness::{Steerd, write_config};
 use crate::{media, missing};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The cluster that the table ranks first for the browser.
@@ -35,6 +35,9 @@ const APPLIANCES: [[&str; 3]; 4] = [
 
 /// The service, whose name is also where players ask first.
 const SERVICE: &str = "video.cdn.example";
+
+/// The port that a URL does not name.
+const HTTP_PORT: u16 = 80;
 
 /// Seconds that a steering manifest holds, in the config.
 const TTL_S: u64 = 2;
@@ -60,8 +63,8 @@ pub struct Stage {
     log: Arc<Log>,
     steerd: Steerd,
     browser: Browser,
-    /// How fast the appliances of the first cluster send, kbit/s; 0: as fast as they can.
-    pace_kbps: Arc<AtomicU32>,
+    /// How the appliances of the first cluster serve.
+    near: Arc<Manner>,
     /// When it began; the log counts from here.
     start: Instant,
     /// When health was last pushed.
@@ -77,8 +80,23 @@ fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder in the target folder")
 }
 
+/// What differs from test to test.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// A pathway from which a player gets less than this, kbit/s, is slow; 0: none is.
+    pub demote_below_kbps: u32,
+    /// Port of the appliances.
+    pub port: u16,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { demote_below_kbps: 0, port: HTTP_PORT }
+    }
+}
+
 /// The table.
-fn table() -> String {
+fn table(setting: Setting) -> String {
     let mut lines = vec![
         json!({"table": {"format": 1, "epoch": 1}}),
         json!({"site": {"code": "ams1", "lat": 52.31, "lon": 4.76}}),
@@ -91,26 +109,28 @@ fn table() -> String {
         lines.push(json!({"appliance": {"name": name, "cluster": cluster, "hostname": host, "ipv4": addr,
                                         "capacity_mbps": 1000, "status": "active"}}));
     }
-    lines.push(json!({"service": {"name": SERVICE}}));
+    let service = json!({"name": SERVICE, "port": setting.port});
+    lines.push(json!({"service": service}));
     let via = CLUSTERS.map(|(cluster, _)| json!({"cluster": cluster}));
     lines.push(json!({"route": {"prefix": "127.0.0.0/8", "via": via}}));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// Starts the appliances; each with its own manifests. Those of the first cluster send at `pace_kbps`.
-fn serve_all(media: &Path, log: &Arc<Log>, pace_kbps: &Arc<AtomicU32>) -> Vec<(String, SocketAddr)> {
+/// Starts the appliances; each with its own manifests. Those of the first cluster serve as `near` says.
+fn serve_all(port: u16, media: &Path, log: &Arc<Log>, near: &Arc<Manner>) -> Vec<(String, SocketAddr)> {
+    let port = if port == HTTP_PORT { String::new() } else { format!(":{port}") };
     let start = |[cluster, _, host]: &[&str; 3]| {
         let other = if *cluster == IX { (NEAR, APPLIANCES[0][2]) } else { (IX, APPLIANCES[2][2]) };
-        let pathways = [(*cluster, *host), other];
+        let pathways = [(*cluster, *host), other].map(|(id, host)| (id, format!("{host}{port}")));
         // Steering is asked for at a host of its own, or at the service's.
         let hls = media::multivariant(&format!("http://steering.example/steering/{SERVICE}"), &pathways);
         let steering = format!("http://{SERVICE}/steering/{SERVICE}?format=dash");
         let dash = media::presentation(Some(&steering), &pathways);
-        let redirected = media::presentation(None, &[("any", SERVICE)]);
+        let redirected = media::presentation(None, &[("any", SERVICE.to_owned())]);
         let texts = [("/main.m3u8", hls), ("/main.mpd", dash), ("/redirected.mpd", redirected)];
         let texts = texts.map(|(path, text)| (path.to_owned(), text)).into();
-        let pace_kbps = if *cluster == NEAR { Arc::clone(pace_kbps) } else { Arc::default() };
-        let content = Content { texts, folders: vec![media.to_owned()], pace_kbps };
+        let manner = if *cluster == NEAR { Arc::clone(near) } else { Arc::default() };
+        let content = Content { texts, folders: vec![media.to_owned()], manner };
         ((*host).to_owned(), serve(host, content, Arc::clone(log)))
     };
     APPLIANCES.iter().map(start).collect()
@@ -122,9 +142,8 @@ fn segments<'a>(lines: &'a [Access], since: Instant, kind: &str) -> impl Iterato
 }
 
 impl Stage {
-    /// Sets it up; `None` where a program or the players are missing. A pathway from which a player gets less than
-    /// `demote_below_kbps` is slow; 0: none is.
-    pub fn start(name: &'static str, demote_below_kbps: u32) -> Option<Self> {
+    /// Sets it up; `None` where a program or the players are missing.
+    pub fn start(name: &'static str, setting: Setting) -> Option<Self> {
         let left = target().join("players");
         let players = left.join("node_modules");
         let Some(program) = browser::program() else {
@@ -138,18 +157,19 @@ impl Stage {
         }
         let dir = tempfile::tempdir().expect("a directory");
         let more = format!(
-            "[health]\nramp_s = 0\n[steering]\nttl_s = {TTL_S}\nttl_unhealthy_s = {TTL_S}\nurl = \"http://steering.example\"\ndemote_below_kbps = {demote_below_kbps}\n"
+            "[health]\nramp_s = 0\n[steering]\nttl_s = {TTL_S}\nttl_unhealthy_s = {TTL_S}\nurl = \"http://steering.example\"\ndemote_below_kbps = {}\n",
+            setting.demote_below_kbps
         );
         let config = write_config(dir.path(), &more);
         // A page of another origin reads where it is redirected to.
         let text = std::fs::read_to_string(&config).expect("just written");
         std::fs::write(&config, text.replace("[http]\n", "[http]\ncors = true\n")).expect("just written");
         let steerd = Steerd::start(&config);
-        let pushed = steerd.call("PUT", "/v1/table", table().as_bytes());
+        let pushed = steerd.call("PUT", "/v1/table", table(setting).as_bytes());
         assert_eq!(pushed.status, 200, "{}", pushed.body);
         let log = Arc::new(Log::default());
-        let pace_kbps = Arc::default();
-        let mut hosts = serve_all(&media::folder(&left), &log, &pace_kbps);
+        let near = Arc::default();
+        let mut hosts = serve_all(setting.port, &media::folder(&left), &log, &near);
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/players");
         let page = Content { folders: vec![pages, players], ..Content::default() };
         hosts.push(("page.example".to_owned(), serve("page.example", page, Arc::clone(&log))));
@@ -157,7 +177,7 @@ impl Stage {
         let browser = Browser::start(&program, dir.path(), &hosts);
         let start = Instant::now();
         let first = String::new();
-        Some(Self { name, left, log, steerd, browser, pace_kbps, start, pushed: start, first, _dir: dir })
+        Some(Self { name, left, log, steerd, browser, near, start, pushed: start, first, _dir: dir })
     }
 
     /// Cluster and host of the appliance that steerd ranks first for the browser.
@@ -215,7 +235,16 @@ impl Stage {
     /// Makes the appliances of the first cluster slow, but fast enough to play from.
     pub fn slow_down(&mut self) {
         self.pushed = Instant::now();
-        self.pace_kbps.store(SLOW_KBPS, Ordering::Relaxed);
+        self.near.pace_kbps.store(SLOW_KBPS, Ordering::Relaxed);
+    }
+
+    /// The appliances of the first cluster fail, and a player has met that.
+    pub fn fail_near(&mut self) {
+        self.near.is_out.store(true, Ordering::Relaxed);
+        let is_met = |lines: &[Access]| lines.iter().any(|line| line.status == 0).then_some(());
+        if self.log.wait(Instant::now() + BEGIN, is_met).is_none() {
+            self.fail("nobody asks an appliance that is out");
+        }
     }
 
     /// A few low reports after it became slow, the player goes to `cluster`.
