@@ -141,20 +141,26 @@ fn segments<'a>(lines: &'a [Access], since: Instant, kind: &str) -> impl Iterato
     lines.iter().filter(move |line| line.at >= since && line.segment_of() == Some(kind))
 }
 
+/// The browser, where all else is there too; what is not is told.
+fn everything(players: &Path) -> Option<PathBuf> {
+    let browser = browser::program();
+    let programs = [("chromium", browser.is_some()), ("ffmpeg", crate::path_of("ffmpeg").is_some())];
+    let players = ["hls.js", "dashjs", "shaka-player"].map(|name| (name, players.join(name).is_dir()));
+    match programs.iter().chain(&players).find(|(_, is_there)| !is_there) {
+        Some((what, _)) => {
+            missing(what);
+            None
+        }
+        None => browser,
+    }
+}
+
 impl Stage {
     /// Sets it up; `None` where a program or the players are missing.
     pub fn start(name: &'static str, setting: Setting) -> Option<Self> {
         let left = target().join("players");
         let players = left.join("node_modules");
-        let Some(program) = browser::program() else {
-            missing("chromium");
-            return None;
-        };
-        let wanted = [crate::path_of("ffmpeg").is_some(), players.join("hls.js").is_dir()];
-        if let Some(at) = wanted.iter().position(|is_there| !is_there) {
-            missing(["ffmpeg", "hls.js (npm, by tests/tools.sh)"][at]);
-            return None;
-        }
+        let program = everything(&players)?;
         let dir = tempfile::tempdir().expect("a directory");
         let more = format!(
             "[health]\nramp_s = 0\n[steering]\nttl_s = {TTL_S}\nttl_unhealthy_s = {TTL_S}\nurl = \"http://steering.example\"\ndemote_below_kbps = {}\n",
