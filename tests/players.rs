@@ -30,7 +30,7 @@ mod media;
 #[path = "players/stage.rs"]
 mod stage;
 
-use stage::{IX, NEAR, Setting, Stage};
+use stage::{IX, NEAR, Setting, Stage, TRANSIT};
 use std::path::PathBuf;
 
 /// Says that something is not there; fails where it has to be.
@@ -65,28 +65,35 @@ fn follow_in(setting: Setting, name: &'static str, page: &str, manifest: &str, c
 
 #[test]
 fn hls_js_follows_steering() {
-    follow("hls.js", "hls.html", "main.m3u8", &[IX, NEAR]);
+    follow("hls.js", "hls.html", "main.m3u8", &[IX, TRANSIT, NEAR]);
 }
 
 #[test]
 fn dash_js_follows_steering() {
-    follow("dash.js", "dash.html", "main.mpd", &[IX, NEAR]);
+    follow("dash.js", "dash.html", "main.mpd", &[IX, TRANSIT, NEAR]);
 }
 
 #[test]
 fn shaka_follows_steering_of_hls() {
-    follow("shaka-hls", "shaka.html?build=compiled.debug", "main.m3u8", &[IX, NEAR]);
+    follow("shaka-hls", "shaka.html?build=compiled.debug", "main.m3u8", &[IX, TRANSIT, NEAR]);
 }
 
 #[test]
 fn shaka_follows_steering_of_dash() {
-    follow("shaka-dash", "shaka.html?build=compiled.debug", "main.mpd", &[IX, NEAR]);
+    follow("shaka-dash", "shaka.html?build=compiled.debug", "main.mpd", &[IX, TRANSIT, NEAR]);
 }
 
+/// A clone has the port of the pathway that it is made of.
 #[test]
 fn hls_js_follows_steering_at_another_port() {
     let setting = Setting { port: 8080, ..Setting::default() };
     follow_in(setting, "hls.js-port", "hls.html", "main.m3u8", &[IX, NEAR]);
+}
+
+#[test]
+fn dash_js_follows_steering_at_another_port() {
+    let setting = Setting { port: 8080, ..Setting::default() };
+    follow_in(setting, "dash.js-port", "dash.html", "main.mpd", &[TRANSIT, NEAR]);
 }
 
 /// The build that the package names as its main knows no clones, since it renames what it reads of them

@@ -109,7 +109,10 @@ fn table(setting: Setting) -> String {
         lines.push(json!({"appliance": {"name": name, "cluster": cluster, "hostname": host, "ipv4": addr,
                                         "capacity_mbps": 1000, "status": "active"}}));
     }
-    let service = json!({"name": SERVICE, "port": setting.port});
+    let named = |cluster: &str| json!({"id": cluster, "cluster": cluster});
+    let cloned = json!({"id": TRANSIT, "cluster": TRANSIT, "clone_of": NEAR});
+    let pathways = json!([named(NEAR), named(IX), cloned]);
+    let service = json!({"name": SERVICE, "port": setting.port, "pathways": pathways});
     lines.push(json!({"service": service}));
     let via = CLUSTERS.map(|(cluster, _)| json!({"cluster": cluster}));
     lines.push(json!({"route": {"prefix": "127.0.0.0/8", "via": via}}));
