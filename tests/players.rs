@@ -87,7 +87,7 @@ fn shaka_follows_steering_of_dash() {
 #[test]
 fn hls_js_follows_steering_at_another_port() {
     let setting = Setting { port: 8080, ..Setting::default() };
-    follow_in(setting, "hls.js-port", "hls.html", "main.m3u8", &[IX, NEAR]);
+    follow_in(setting, "hls.js-port", "hls.html", "main.m3u8", &[TRANSIT, NEAR]);
 }
 
 #[test]
