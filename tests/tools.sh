@@ -34,29 +34,50 @@ want nginx nginx-light
 want haproxy haproxy
 want h2load nghttp2-client
 want pip3 python3-pip
+want chromium chromium
+want ffmpeg ffmpeg
+want npm npm
 if [ "${1:-}" = peers ]; then
     want knotd knot knot-module-geoip
     want pdns_server pdns-server pdns-backend-geoip
 fi
-# python PACKAGE: puts a package of Python beside what cargo builds, where tests look for it.
-python() {
-    local folder=${TARGET:-target}/python
-    PYTHONPATH=$folder python3 -c "import $1" 2>/dev/null ||
-        pip3 install --quiet --no-warn-conflicts --target "$folder" "$1" >/dev/null ||
-        { echo "missing for some tests: $1" >&2 && [ -z "${CI:-}" ]; }
-}
-[ ${#missing[@]} -eq 0 ] && { python sslyze; exit; }
-if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-    # A server that is installed here is started by us only: 101 forbids packages to.
-    policy=/usr/sbin/policy-rc.d
+# Where packages that are not the system's go: beside what cargo builds.
+beside=${CARGO_TARGET_DIR:-target}
+# install PACKAGE...: from the system's packages; a server that is installed here is started by us only.
+install() {
+    # 101 forbids packages to.
+    local policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
+        trap 'rm -f "$policy"' RETURN
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
     fi
     apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || exit
-else
-    echo "missing for some tests: ${missing[*]}" >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+# lacking WHAT: tests will miss it, which under CI is the end.
+lacking() {
+    echo "missing for some tests: $*" >&2
     [ -z "${CI:-}" ] || exit 1
+}
+# The players that a browser plays with, as their authors publish them; npm checks what it gets by the checksums in
+# the lock file.
+players() {
+    local at=$beside/players lock=package-lock.json
+    cmp -s "tests/players/$lock" "$at/$lock" && [ -e "$at/node_modules/.$lock" ] && return
+    mkdir -p "$at" && cp tests/players/package.json "tests/players/$lock" "$at" &&
+        (cd "$at" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+}
+# python MODULE REQUIREMENT: a package of Python.
+python() {
+    PYTHONPATH=$beside/python python3 -c "import $1" 2>/dev/null ||
+        pip3 install --quiet --no-warn-conflicts --target "$beside/python" "$2" >/dev/null
+}
+if [ ${#missing[@]} -gt 0 ]; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+        install "${missing[@]}" || exit
+    else
+        lacking "${missing[*]}"
+    fi
 fi
-python sslyze
+players || lacking "the players of tests/players/package.json"
+python sslyze 'sslyze==6.3.1' || lacking sslyze

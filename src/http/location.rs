@@ -60,6 +60,7 @@ impl<'a> Locator<'a> {
     pub(super) fn write_on(&self, appliance: &Appliance, url: &mut String) -> bool {
         self.write_scheme(url);
         let is_written = self.write_host(appliance, url);
+        self.write_port(url);
         url.push_str(self.path_and_query);
         if let Some(Mark { name, id }) = self.mark {
             let joint = match self.path_and_query.split_once('?') {
@@ -73,19 +74,22 @@ impl<'a> Locator<'a> {
         is_written
     }
 
-    /// Appends the host of `appliance` to `out`, and the port where that is not the scheme's; `false`, with
-    /// anything written, as [`Locator::write_on`].
+    /// Appends the host of `appliance` to `out`; `false`, with anything written, as [`Locator::write_on`].
     pub(super) fn write_host(&self, appliance: &Appliance, out: &mut String) -> bool {
         if !appliance.hostname.is_empty() {
             out.push_str(&appliance.hostname);
         } else if self.scheme == Scheme::Https || self.write_address(appliance, out).is_none() {
             return false;
         }
+        true
+    }
+
+    /// Appends `:` and the port to `out`, where that is not the scheme's.
+    pub(super) fn write_port(&self, out: &mut String) {
         if self.port != usual_port(self.scheme) {
             // Writing to a string does not fail.
             let _ = write!(out, ":{}", self.port);
         }
-        true
     }
 
     /// Appends the address of `appliance` as a host; `None` when it has none.

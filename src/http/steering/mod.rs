@@ -35,9 +35,10 @@ use crate::units::UnixMs;
 use hyper::http::StatusCode;
 use pace::{Pace, PathwayHash};
 use params::Params;
-use pathways::{Decided, Way, way_called};
+use pathways::{Cloned, Decided, Way, way_called};
 use serde::Serialize;
 use session::{Session, Unusable, seconds, since};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// What stands before the service in a path.
@@ -161,15 +162,18 @@ struct PathwayClone<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "SCREAMING-KEBAB-CASE")]
 struct UriReplacement<'a> {
-    host: &'a str,
+    host: Cow<'a, str>,
 }
 
 impl<'a> PathwayClone<'a> {
     /// How players are told of `way`; `None` where playlists do.
-    fn of(way: &'a Way<'_>) -> Option<Self> {
-        let cloned = way.clone.as_ref()?;
-        let uri_replacement = UriReplacement { host: &cloned.host };
-        Some(Self { base_id: cloned.base, id: &way.told, uri_replacement })
+    ///
+    /// The port is part of it in the form of DASH only: dash.js writes the clone's URL without the base's port.
+    /// HLS players leave that port as it is, and take no host that has one (RFC 8216bis section 7.2).
+    fn of(way: &'a Way<'_>, is_dash: bool) -> Option<Self> {
+        let Cloned { base, host, port } = way.clone.as_ref()?;
+        let host = if is_dash { Cow::Owned(format!("{host}{port}")) } else { Cow::Borrowed(host.as_str()) };
+        Some(Self { base_id: base, id: &way.told, uri_replacement: UriReplacement { host } })
     }
 }
 
@@ -364,7 +368,7 @@ impl Asked {
             reload_uri: self.reload_uri(desk, service, session),
             pathway_priority: &ids,
             service_location_priority: self.said.is_dash.then_some(&ids),
-            pathway_clones: ways.iter().filter_map(PathwayClone::of).collect(),
+            pathway_clones: ways.iter().filter_map(|way| PathwayClone::of(way, self.said.is_dash)).collect(),
         };
         reply.start(StatusCode::OK);
         // Strings and numbers always serialise.

@@ -115,8 +115,10 @@ pub(super) struct Way<'a> {
 pub(super) struct Cloned<'a> {
     /// The id of the one that playlists name.
     pub base: &'a str,
-    /// The host, and the port where that is not the scheme's.
+    /// The host alone.
     pub host: String,
+    /// `:` and the port, where that is not the scheme's.
+    pub port: String,
 }
 
 /// Where a pathway leads for this client.
@@ -192,7 +194,7 @@ impl<'a> Decided<'a> {
         let Some(base) = base else {
             return Some(Way { told: id.clone(), id, kind, clone: None, turn });
         };
-        let mut host = String::new();
+        let (mut host, mut port) = (String::new(), String::new());
         let told = match lead {
             Lead::Nobody => return None,
             Lead::Alias(alias) => {
@@ -204,10 +206,11 @@ impl<'a> Decided<'a> {
                 if !self.locator.write_host(appliance, &mut host) {
                     return None;
                 }
+                self.locator.write_port(&mut port);
                 Cow::Owned(format!("{id}.{}", id_of(&appliance.name)))
             }
         };
-        Some(Way { id, told, kind, clone: Some(Cloned { base, host }), turn })
+        Some(Way { id, told, kind, clone: Some(Cloned { base, host, port }), turn })
     }
 
     /// When the clusters that `is_of` names have their turn, and where they lead.

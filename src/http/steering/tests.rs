@@ -202,6 +202,10 @@ fn clones_tell_of_appliances_that_playlists_do_not_name() {
     let clones = |addr, target| Player::new(addr, &[]).ask(target).manifest()["PATHWAY-CLONES"].to_string();
     assert_eq!(
         clones(ELSEWHERE, "/steering/base.cdn.example"),
+        r#"[{"BASE-ID":"ams1-any","ID":"fra1-_C3_A4.fr_C3_A4-1","URI-REPLACEMENT":{"HOST":"192.0.2.30"}}]"#
+    );
+    assert_eq!(
+        clones(ELSEWHERE, "/steering/base.cdn.example?format=dash"),
         r#"[{"BASE-ID":"ams1-any","ID":"fra1-_C3_A4.fr_C3_A4-1","URI-REPLACEMENT":{"HOST":"192.0.2.30:8080"}}]"#
     );
     assert_eq!(
