@@ -6,9 +6,9 @@
 
 use super::content_key::content_key;
 use super::decision_id::DecisionId;
-use super::diversity::diverse;
 use super::head::Head;
 use super::location::{Locator, Mark};
+use super::places::Places;
 use super::redirect::Settings;
 use super::target::{self, without_mark};
 use crate::fleet::Scheme;
@@ -16,7 +16,7 @@ use crate::prefix::{Client, Family};
 use crate::problem::{Problem, read_json};
 use crate::snapshot::Snapshot;
 use crate::steer::explain::{Ask, Explanation, explain};
-use crate::steer::{Key, Question, RANKED_MAX, Ranking, Verdict, Want, steer};
+use crate::steer::{Key, Question, RANKED_MAX, Ranking, Want, steer};
 use hyper::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -182,21 +182,8 @@ pub fn advise(
     let path = unmarked.as_deref().unwrap_or(&asked.path);
     let mark = mark.map(|name| Mark { name, id });
     let locator = Locator::new(service, asked.scheme.unwrap_or(scheme), family, path, mark);
-    let mut locations = Vec::new();
-    if choice.verdict == Verdict::Fallback {
-        let mut url = String::new();
-        service.fallback_alias.iter().for_each(|alias| locator.write_on_alias(alias, &mut url));
-        locations.push(url);
-    } else {
-        let url_of = |id: &_| {
-            let mut url = String::new();
-            locator.write_on(fleet.appliance(*id), &mut url).then_some(url)
-        };
-        let reachable = ranking.appliances().iter().filter(|id| url_of(id).is_some()).copied();
-        let reachable: Vec<_> = reachable.collect();
-        let listed = diverse(fleet, &reachable, asked.count.unwrap_or(settings.locations_max));
-        locations.extend(listed.iter().filter_map(url_of));
-    }
+    let places = Places { world, service, choice: &choice, ranking: &ranking, locator, id: Some(id) };
+    let (locations, _) = places.list(asked.count.unwrap_or(settings.locations_max));
     let ask = Ask { client: asked.client, service: &host, key: Some(&key), family: None };
     match explain(world, &ask) {
         Ok(told) => (StatusCode::OK, advice(&locations, service.ttl_s, id, &told)),

@@ -15,7 +15,9 @@
 //! | `target` | host, path and query as asked |
 //! | `content_key` | what of a request spreads it over a cluster |
 //! | `decision_id` | names of decisions |
-//! | `redirect` | the policy, on one screen |
+//! | `redirect` | the policy: what a request gets |
+//! | `places` | where a decision sends to |
+//! | `refuse` | replies that send nobody to an appliance |
 //! | `diversity` | lists that are not all of one failure domain |
 //! | `advice` | the ranked list for whoever asks on a player's behalf |
 //! | `steering` | content steering: the order of pathways for a player's session |
@@ -33,7 +35,9 @@ mod head;
 pub mod limit;
 mod location;
 pub mod octets;
+mod places;
 pub mod redirect;
+mod refuse;
 mod reply;
 pub mod steering;
 mod target;

@@ -8,31 +8,27 @@ use super::HttpOutcome;
 use super::client::{Caller, Trust};
 use super::content_key::content_key;
 use super::decision_id::{DecisionId, DecisionIds};
-use super::diversity::diverse;
 use super::head::{Fields, Head};
 use super::limit::{Limits, Pace};
 use super::location::{Locator, Mark};
+use super::places::{Led, Places};
+use super::refuse::{RETRY_AFTER_S, denied, insecure, plain, retry_later};
 use super::reply::{Field, Reply};
 use super::target::{self, Target};
 use crate::config;
-use crate::fleet::{ApplianceId, Country, PlainHttp, Scheme, Service, ServiceId};
+use crate::fleet::{ApplianceId, PlainHttp, Scheme, Service, ServiceId};
 use crate::prefix::Client;
-use crate::snapshot::{Kind, Snapshot};
-use crate::steer::{Choice, Key, Question, Ranking, Stage, Verdict, Want, steer};
+use crate::snapshot::Snapshot;
+use crate::steer::{Choice, Key, Question, Ranking, Verdict, Want, steer};
 use hyper::http::StatusCode;
 use hyper::http::header;
 use serde::Serialize;
 use std::fmt::Write;
 
-/// Seconds after which a player may ask again when nobody serves: as long as a negative DNS answer
-/// made by steering may be kept (ruling 26).
-pub(super) const RETRY_AFTER_S: u32 = 5;
 /// Seconds after which a client that made too many requests may go on: its budget is what it may make in one.
 const PAUSE_S: u32 = 1;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
-/// The type of what people read.
-const PLAIN: &str = "text/plain; charset=utf-8";
 /// What config says about redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -122,25 +118,6 @@ pub struct Answer {
     pub appliance: Option<ApplianceId>,
 }
 
-/// Where the first URL of a reply leads.
-#[derive(Debug, Clone, Copy)]
-enum Led {
-    /// To an appliance.
-    To(ApplianceId),
-    /// To another CDN.
-    Away,
-}
-
-impl Led {
-    /// The appliance, where it is one.
-    fn appliance(self) -> Option<ApplianceId> {
-        match self {
-            Self::To(id) => Some(id),
-            Self::Away => None,
-        }
-    }
-}
-
 /// The ranked list, as it is sent.
 #[derive(Debug, Serialize)]
 struct Ranked<'a> {
@@ -206,42 +183,6 @@ fn decide(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, head: &H
         scratch.reply.set_by(Field::StrictTransport, write);
     }
     answer
-}
-
-/// Sends a request that came without TLS to the same URL over it, or refuses it. The redirect is none of the
-/// permanent kind: those are not known to every player, and nothing that we say is stored anyway.
-fn insecure(
-    reply: &mut Reply,
-    settings: &Settings,
-    head: &Head<'_>,
-    policy: PlainHttp,
-    host: &str,
-) -> HttpOutcome {
-    let asked = head.asked.path_and_query.unwrap_or_default();
-    if policy == PlainHttp::Refuse {
-        plain(reply, StatusCode::FORBIDDEN, "this service is reached over https only");
-        return HttpOutcome::NotSecure;
-    }
-    if Target::of(&head.asked, None).is_none() {
-        plain(reply, StatusCode::BAD_REQUEST, "the path is not visible ASCII");
-        return HttpOutcome::BadRequest;
-    }
-    let keeps_method = !matches!(head.method, "GET" | "HEAD");
-    reply.start(if keeps_method { StatusCode::TEMPORARY_REDIRECT } else { StatusCode::FOUND });
-    reply.set_by(Field::Location, |url| {
-        url.push_str("https://");
-        url.push_str(host);
-        if settings.secure_port != 443 {
-            // Writing to a string does not fail.
-            let _ = write!(url, ":{}", settings.secure_port);
-        }
-        if !asked.starts_with('/') {
-            url.push('/');
-        }
-        url.push_str(asked);
-        true
-    });
-    HttpOutcome::Secured
 }
 
 /// Steers a request of which host, method and target are in order.
@@ -316,60 +257,7 @@ fn vary(reply: &mut Reply, keeps_method: bool) {
 /// Says how the decision was made, where config says so.
 fn decided(reply: &mut Reply, settings: &Settings, places: &Places<'_>) {
     if settings.decision_header {
-        reply.set(Field::Decision, &decision_of(places));
-    }
-}
-
-/// Where a decision sends to.
-struct Places<'a> {
-    world: &'a Snapshot,
-    service: &'a Service,
-    choice: &'a Choice,
-    ranking: &'a Ranking,
-    locator: Locator<'a>,
-    /// The decision's, where it is told.
-    id: Option<DecisionId>,
-}
-
-impl Places<'_> {
-    /// Appends the best URL to `url`, and says where it leads; `None`, with anything written, when there is
-    /// none.
-    fn write_best(&self, url: &mut String) -> Option<Led> {
-        let start = url.len();
-        match self.choice.verdict {
-            Verdict::Serve { .. } => {
-                let mut ids = self.ranking.appliances().iter();
-                ids.find(|id| {
-                    url.truncate(start);
-                    self.locator.write_on(self.world.fleet().appliance(**id), url)
-                })
-                .map(|id| Led::To(*id))
-            }
-            Verdict::Fallback => self.service.fallback_alias.as_ref().map(|alias| {
-                self.locator.write_on_alias(alias, url);
-                Led::Away
-            }),
-            Verdict::Denied | Verdict::NoSuchFamily | Verdict::NoCandidate | Verdict::NobodyUp => None,
-        }
-    }
-
-    /// At most `count` URLs, best first, not all of one failure domain where there are others; and where the
-    /// first one leads.
-    fn list(&self, count: usize) -> (Vec<String>, Option<Led>) {
-        if !matches!(self.choice.verdict, Verdict::Serve { .. }) {
-            let mut url = String::new();
-            let led = self.write_best(&mut url);
-            return (if led.is_some() { vec![url] } else { Vec::new() }, led);
-        }
-        let fleet = self.world.fleet();
-        let url_of = |id: &ApplianceId| {
-            let mut url = String::new();
-            self.locator.write_on(fleet.appliance(*id), &mut url).then_some(url)
-        };
-        let ranked = self.ranking.appliances().iter().filter(|id| url_of(id).is_some());
-        let ranked: Vec<ApplianceId> = ranked.copied().collect();
-        let listed = diverse(fleet, &ranked, count);
-        (listed.iter().filter_map(url_of).collect(), listed.first().map(|id| Led::To(*id)))
+        reply.set(Field::Decision, &places.told());
     }
 }
 
@@ -395,41 +283,6 @@ fn list(reply: &mut Reply, places: &Places<'_>, count: usize) -> Option<Led> {
     reply.set_body(&serde_json::to_vec(&ranked).unwrap_or_default());
     reply.set(Field::ContentType, "application/json");
     led
-}
-
-/// What a client of a denied country is told, in the form that it asks for.
-#[derive(Debug, Serialize)]
-struct Denial<'a> {
-    error: &'static str,
-    service: &'a str,
-    /// As GeoIP has it; `null` when it is not known.
-    country: Option<&'a str>,
-}
-
-/// The refusal that a country rule makes (RFC 7725): of which service, where the client is taken to be, and by
-/// whom.
-fn denied(reply: &mut Reply, settings: &Settings, places: &Places<'_>, client: Client, asks_json: bool) {
-    let geography = places.world.geography();
-    // An address that is nobody's on the Internet is nowhere.
-    let location = Some(geography.lookup(client.addr())).filter(|_| !places.choice.peer_decides);
-    let country = location.and_then(|id| geography.location(id).country);
-    let (service, country) = (&*places.service.name, country.as_ref().map(Country::as_str));
-    reply.start(StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS);
-    if asks_json {
-        let denial = Denial { error: "not available in this country", service, country };
-        // Strings always serialise.
-        reply.set_body(&serde_json::to_vec(&denial).unwrap_or_default());
-        reply.set(Field::ContentType, "application/json");
-    } else {
-        let place = country.unwrap_or("a country that is not known");
-        reply.set_body(format!("{service} is not available in {place}").as_bytes());
-        reply.set(Field::ContentType, PLAIN);
-    }
-    if !settings.blocked_by.is_empty() {
-        reply.set_by(Field::Link, |value| {
-            write!(value, "<{}>; rel=\"blocked-by\"", settings.blocked_by).is_ok()
-        });
-    }
 }
 
 /// The answer to OPTIONS, which any method's preflight gets too.
@@ -477,70 +330,6 @@ fn accepts_json(fields: Fields<'_>) -> bool {
         };
         is_json && !parts.any(is_refused)
     })
-}
-
-/// The value of `X-Steer-Decision`: why, then the generation, how far the list holds, and the decision's id.
-fn decision_of(places: &Places<'_>) -> String {
-    let Places { world, choice, ranking, .. } = places;
-    let fleet = world.fleet();
-    let mut parts = vec![match choice.verdict {
-        Verdict::Serve { place, .. } => match place.kind {
-            Kind::Route => "route".to_owned(),
-            Kind::Geo => "geo".to_owned(),
-            Kind::Default => "default".to_owned(),
-        },
-        Verdict::Fallback => "fallback".to_owned(),
-        _ => "none".to_owned(),
-    }];
-    if let Verdict::Serve { place, stage, .. } = choice.verdict {
-        parts.push(format!("cluster={}", in_header(&fleet.cluster(place.cluster).name)));
-        let best = ranking.appliances().first();
-        parts.extend(best.map(|id| format!("appliance={}", in_header(&fleet.appliance(*id).name))));
-        parts.push(format!("stage={}", stage_name(stage)));
-    }
-    parts.extend(world.epoch().map(|epoch| format!("epoch={epoch}")));
-    parts.push(format!("generation={}", world.generation()));
-    parts.push(format!("scope={}", choice.scope_len));
-    parts.extend(places.id.map(|id| format!("id={id}")));
-    parts.join("; ")
-}
-
-/// `name`, which may hold any letter, for a header: octets that are not visible ASCII, and those that
-/// part values there, percent-encoded (RFC 3986 section 2.1).
-pub(super) fn in_header(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for octet in name.bytes() {
-        if octet.is_ascii_graphic() && !matches!(octet, b'%' | b';' | b',' | b'"') {
-            text.push(char::from(octet));
-        } else {
-            text.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    text
-}
-
-/// A stage as in `X-Steer-Decision`.
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Healthy => "healthy",
-        Stage::ShedIgnored => "shed_ignored",
-        Stage::HealthBroken => "health_broken",
-        Stage::Draining => "draining",
-        Stage::FailOpen => "fail_open",
-    }
-}
-
-/// A refusal that `text` explains to people.
-pub(super) fn plain(reply: &mut Reply, status: StatusCode, text: &'static str) {
-    reply.start(status);
-    reply.set_body(text.as_bytes());
-    reply.set(Field::ContentType, PLAIN);
-}
-
-/// 503 until `seconds` from now.
-pub(super) fn retry_later(reply: &mut Reply, seconds: u32, text: &'static str) {
-    plain(reply, StatusCode::SERVICE_UNAVAILABLE, text);
-    reply.set_by(Field::RetryAfter, |value| write!(value, "{seconds}").is_ok());
 }
 
 /// What all replies have: nothing is cached, web pages may read them where config says so, and an

@@ -284,7 +284,7 @@ fn cors_and_the_decision_are_shown_where_configured() {
     );
     assert_eq!(header(&answer, "access-control-allow-origin"), "*");
     assert_eq!(header(&answer, "access-control-expose-headers"), "X-Steer-Decision");
-    assert_eq!(redirect::in_header("a;b, m\u{fc}nchen%"), "a%3Bb%2C%20m%C3%BCnchen%25");
+    assert_eq!(places::in_header("a;b, m\u{fc}nchen%"), "a%3Bb%2C%20m%C3%BCnchen%25");
     let preflight = ask_with(&world, &open, "OPTIONS /|Host: x.live.cdn.example").response;
     assert_eq!(header(&preflight, "access-control-allow-methods"), "GET, HEAD, OPTIONS");
     let denied = ask_with(&world, &open, "GET /|Host: geo.cdn.example").response;

@@ -407,7 +407,7 @@ impl Snapshot {
     }
 
     /// The same generation, knowing which services went between `former` and it: those of `former` and
-    /// those that had gone by then, unless they are back. Beyond [`DEPARTED_MAX`] some are forgotten.
+    /// those that had gone by then, unless they are back. Beyond 4096 of them some are forgotten.
     #[must_use]
     pub fn after(self, former: &Self) -> Self {
         if Arc::ptr_eq(former.compiled.table.fleet(), self.compiled.table.fleet()) {

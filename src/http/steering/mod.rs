@@ -2,8 +2,8 @@
 //! (RFC 8216bis section 7, ETSI TS 103 998).
 //!
 //! `GET /steering/{service}` is answered at any host. It is the decision of a redirect asked for once in a
-//! few minutes; what a player says with it is read leniently ([`params`]), and what has to be remembered of
-//! it rides along signed ([`session`]). Why each kind of error is what it is: `docs/steering.md`.
+//! few minutes; what a player says with it is read leniently (`params`), and what has to be remembered of
+//! it rides along signed (`session`). Why each kind of error is what it is: `docs/steering.md`.
 //! Tests: `tests`, and of each part in its file.
 
 mod pace;
@@ -21,7 +21,8 @@ use super::client::{Caller, Trust};
 use super::content_key::content_key;
 use super::head::Head;
 use super::location::Locator;
-use super::redirect::{Answer, RETRY_AFTER_S, Scratch, plain, retry_later};
+use super::redirect::{Answer, Scratch};
+use super::refuse::{RETRY_AFTER_S, plain, retry_later};
 use super::reply::{Field, Reply};
 use super::{HttpOutcome, target};
 use crate::config;
