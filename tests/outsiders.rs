@@ -10,6 +10,7 @@
 //! | `transports` | TLS, HTTPS and the PROXY protocol: `kdig`, `openssl`, `curl`, `haproxy` |
 //! | `access_log` | readers of the access log: rotation, syslog, an appliance's log |
 //! | `countries` | country rules, by `curl` and `dig` |
+//! | `advice` | lists for whoever asks on a player's behalf: `curl` |
 //! | `attacks` | slow heads, slow readers, floods of frames: nobody's programs, octets of our own |
 //! | `control` | the push API over TLS: `curl`, `openssl`, our own client |
 //! | `http2` | frames that RFC 9113 forbids; `h2load`, `curl`, `sslyze` |
@@ -22,6 +23,8 @@
 
 #[path = "outsiders/access_log.rs"]
 mod access_log;
+#[path = "outsiders/advice.rs"]
+mod advice;
 #[path = "outsiders/attacks.rs"]
 #[allow(clippy::disallowed_methods, reason = "it measures, and says so")]
 mod attacks;
