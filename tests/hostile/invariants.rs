@@ -22,6 +22,7 @@ use steerd::dnssec::{Algorithm, Flags, KeyFiles, Keyring, Keyrings, NewKey, Rule
 use steerd::fleet::{Country, Scheme};
 use steerd::geo::{Accuracy, CountryPoints, Geography, Location, Point};
 use steerd::health::{Overlay, Standing, State};
+use steerd::http::steering;
 use steerd::http::{self, Caller, Head, HttpOutcome, Trust};
 use steerd::proxy::{self, Parsed};
 use steerd::snapshot::{Compiler, Settings, Snapshot, wire_name};
@@ -50,7 +51,7 @@ pub const TABLE: &str = r#"{"table":{"format":1,"epoch":7,"source":"hostile"}}
 {"service":{"name":"*.live.cdn.example","ttl_s":20,"tags":["n"],"fallback_alias":"video.other.example"}}
 {"service":{"name":"nl.cdn.example","ttl_s":60,"default_clusters":["far"],"geo":{"allow":[],"deny":["NL"]},"denied_alias":"no.other.example"}}
 {"service":{"name":"key.cdn.example","tags":["k"],"default_clusters":["far"],"content_key":{"path_regex":"^/([^/]+)/(x)?"},"methods":["GET","HEAD"],"scheme":"https","port":8443}}
-{"service":{"name":"id.cdn.example","default_clusters":["far"],"content_key":{"query":["id","v"]}}}
+{"service":{"name":"id.cdn.example","default_clusters":["far"],"content_key":{"query":["id","v"]},"pathways":[{"id":"far","cluster":"far"},{"id":"best","rank":1,"clone_of":"far"},{"id":"o","alias":"o.example","clone_of":"far"}]}}
 {"route":{"prefix":"5.5.0.0/16","via":[{"cluster":"near","local_pref":100,"as_path_len":1,"origin":"igp","med":0}]}}
 {"route":{"prefix":"5.5.5.0/24","via":[{"cluster":"far"},{"cluster":"near","med":7}]}}
 {"route":{"prefix":"10.1.0.0/16","via":[{"cluster":"near"}]}}
@@ -672,6 +673,44 @@ pub fn http_head(octets: &[u8]) {
         };
         assert_eq!(shown(&first, answer.id), shown(&second, again.id));
         check_response(&head, answer.outcome, &first);
+        let polls = steering::Settings {
+            secrets: vec![steering::SessionSecret::new(&[7; steering::SessionSecret::LEN])],
+            ..steering::Settings::default()
+        };
+        let now = UnixMs(1_800_000_000_000);
+        let desk = steering::Desk { world: world(), trust: &settings.trust, settings: &polls, now };
+        if let Some(polled) = steering::respond(&desk, &mut scratch, &head) {
+            check_manifest(&head, polled.answer.outcome, &scratch.reply().to_response());
+        }
+    }
+}
+
+/// Checks an answer to a poll for content steering: it may be read by any page and kept by nobody, and names
+/// pathways once each, and clones at appliances only.
+fn check_manifest(head: &Head<'_>, outcome: HttpOutcome, response: &Response<Bytes>) {
+    let (status, headers) = (response.status().as_u16(), response.headers());
+    assert!(matches!(status, 200 | 204 | 404 | 405 | 410 | 451 | 503), "{status} for {outcome:?}");
+    assert_eq!(status == 200, outcome == HttpOutcome::Steered);
+    assert_eq!(headers.get(header::CACHE_CONTROL).map(HeaderValue::as_bytes), Some(&b"no-store"[..]));
+    assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).map(HeaderValue::as_bytes), Some(&b"*"[..]));
+    assert!(!headers.contains_key(header::LOCATION));
+    if status != 200 || head.method == "HEAD" {
+        return;
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
+    assert_eq!(manifest["VERSION"], 1, "a number");
+    assert!(manifest["TTL"].as_u64().is_some_and(|ttl_s| ttl_s > 0), "{manifest}");
+    let ids = manifest["PATHWAY-PRIORITY"].as_array().expect("a list");
+    let mut once: Vec<&str> = ids.iter().map(|id| id.as_str().expect("a text")).collect();
+    once.sort_unstable();
+    once.dedup();
+    assert!(!ids.is_empty() && once.len() == ids.len(), "{manifest}");
+    for clone in manifest["PATHWAY-CLONES"].as_array().into_iter().flatten() {
+        let host = clone["URI-REPLACEMENT"]["HOST"].as_str().expect("a host");
+        let host = host.trim_end_matches(":8443");
+        let is_appliance = base().fleet().appliances().iter().any(|appliance| *appliance.hostname == *host);
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        assert!(is_appliance || is_address || host == "o.example", "{manifest}");
     }
 }
 

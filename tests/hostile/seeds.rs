@@ -453,6 +453,15 @@ fn heads() -> Vec<Vec<u8>> {
         ("GET /a HTTP/1.1", "Host: wide.cdn.example\r\nForwarded: for=_hidden;by=10.0.0.1, For=\"5.5.5.5\""),
         ("GET /a?format=json HTTP/1.1", "Host: wide.cdn.example\r\nAccept: application/json;q=0"),
         ("BREW /pot HTTP/1.1", "Host: video.cdn.example"),
+        ("GET /steering/video.cdn.example?_HLS_pathway=%22a%22&_HLS_throughput=5000 HTTP/1.1", "Host: a"),
+        (
+            "GET /steering/wide.cdn.example?_DASH_pathway=\"a,b\"&_DASH_throughput=1,2&path=/x HTTP/1.1",
+            "Host: a\r\nX-Forwarded-For: 5.5.5.5",
+        ),
+        ("GET /steering/wide.cdn.example?client=2a00::1&format=dash&session=AAAA HTTP/1.1", "Host: [::1]"),
+        ("GET /steering/id.cdn.example?path=/?id=7 HTTP/1.1", "Host: steer.example"),
+        ("OPTIONS /steering/nl.cdn.example HTTP/1.1", "Host: video.cdn.example"),
+        ("GET /steering/nobody%2eexample HTTP/1.1", "Host: video.cdn.example"),
     ];
     lines.iter().map(|(first, rest)| format!("{first}\r\n{rest}\r\n\r\n").into_bytes()).collect()
 }
