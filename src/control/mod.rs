@@ -38,22 +38,31 @@ use arc_swap::ArcSwap;
 use audit::Entry;
 use auth::{Caller, Origin};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::on;
+use http_body_util::BodyExt;
 use query::Query;
 use routes::{Call, ROUTES, Route};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Tables and deltas that are taken in at a time; further ones wait unread.
 const TABLE_BODIES: usize = 2;
 
 /// Tables that are sent at a time: each keeps a thread until its client has read it.
 const TABLE_READERS: usize = 16;
+
+/// Octets of a refused call's body that are read, at most, and for how long.
+const DRAINED_MAX: usize = 4 << 20;
+/// See [`DRAINED_MAX`].
+const DRAINING: Duration = Duration::from_secs(5);
 
 /// Writes the metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -155,11 +164,23 @@ async fn answer(route: &'static Route, shared: Arc<Shared>, request: Request) ->
             if let Some(act) = act {
                 record(&shared, act, &caller, PushOptions::default(), &Err(fault.clone()));
             }
+            // Whether it came to an end or not.
+            let _ = timeout(DRAINING, drain(request.into_body())).await;
             fault.into_response()
         }
     };
     debug_assert!(route.may_answer(response.status()), "{} {}", route.path, response.status());
     response
+}
+
+/// Reads what comes with a call that is refused, up to [`DRAINED_MAX`] octets: some clients take an answer that
+/// comes before they have sent everything for a broken connection (curl does over HTTP/2).
+async fn drain(mut body: Body) {
+    let mut left = DRAINED_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len())) else { return };
+        left = rest;
+    }
 }
 
 /// Makes a call that changes nothing.
