@@ -186,29 +186,7 @@ impl Meters {
         let signed = Arc::clone(&self.signed);
         out.counters("steerd_dnssec_signatures", "Signatures that answers need.", "result", signed);
         expose_keys(&mut out, server);
-        let requests = Arc::clone(&self.requests);
-        out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
-        self.expose_steering(&mut out);
-        let refused = Arc::clone(&self.refused);
-        out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
-        let cuts = Arc::clone(&self.cuts);
-        out.counters(
-            "steerd_http_connections_cut",
-            "HTTP connections that were ended, or not begun, by why.",
-            "why",
-            cuts,
-        );
-        let not_introduced = Arc::clone(&self.not_introduced);
-        out.unlabelled(
-            "steerd_http_connections_not_introduced",
-            "HTTP connections without a valid PROXY header where one has to be.",
-            not_introduced,
-        );
-        out.histogram(
-            "steerd_http_answer",
-            "Time of an HTTP answer, the mean of its batch.",
-            self.respond.clone(),
-        );
+        self.expose_http(&mut out);
         out.counted(
             "steerd_writes",
             "Writes to the push API and the watched file, by result.",
@@ -248,6 +226,35 @@ impl Meters {
             status.store(Arc::new(publisher.status(now())));
             out.text()
         }
+    }
+}
+
+impl Meters {
+    /// Shows HTTP, over whatever it came.
+    fn expose_http(&self, out: &mut Exposition) {
+        let requests = Arc::clone(&self.requests);
+        out.counters("steerd_http_requests", "HTTP requests.", "outcome", requests);
+        self.expose_steering(out);
+        let refused = Arc::clone(&self.refused);
+        out.unlabelled("steerd_http_connections_refused", "HTTP connections above the limit.", refused);
+        let cuts = Arc::clone(&self.cuts);
+        out.counters(
+            "steerd_http_connections_cut",
+            "HTTP connections that were ended, or not begun, by why.",
+            "why",
+            cuts,
+        );
+        let not_introduced = Arc::clone(&self.not_introduced);
+        out.unlabelled(
+            "steerd_http_connections_not_introduced",
+            "HTTP connections without a valid PROXY header where one has to be.",
+            not_introduced,
+        );
+        out.histogram(
+            "steerd_http_answer",
+            "Time of an HTTP answer, the mean of its batch.",
+            self.respond.clone(),
+        );
     }
 }
 

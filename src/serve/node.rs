@@ -123,24 +123,9 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let redirects = Arc::new(ArcSwap::from_pointee(http::Settings::from(&config.http)));
     let (meters, audit) = (Arc::new(Meters::default()), Arc::new(Audit::new()));
     let (certificates, tls) = open_tls(&config, &meters)?;
-    let render = meters.expose(
-        Arc::clone(&publisher),
-        Arc::clone(&audit),
-        Arc::clone(&server),
-        Arc::clone(&certificates),
-    );
     let layout = Layout::of(&config);
-    let tapped =
-        sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
-    let (taps, tapping) = tapped.unzip();
-    let logged = lines_of(&config).map(|sink| {
-        let (logs, logging) = AccessLogs::new(sink, &config.access_log, &meters.log_lines, life.clone());
-        (logs.reopen(), logs, logging)
-    });
-    let (reopen_log, logs, logging) = match logged {
-        Some((reopen, logs, logging)) => (Some(reopen), Some(logs), Some(logging)),
-        None => (None, None, None),
-    };
+    let Outlets { taps, logs, work } = Outlets::open(&config, &meters, &life);
+    let reopen_log = logs.as_ref().map(AccessLogs::reopen);
     let id_key = http::IdKey(random()?);
     let desks = Desks {
         publisher: Arc::clone(&publisher),
@@ -155,13 +140,14 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         budgets: Arc::default(),
         started: Instant::now(),
     };
+    let render = shown(&desks, &audit, &certificates);
     let node = Arc::new_cyclic(|node: &Weak<Node>| {
         let control = ControlState {
             publisher: Arc::clone(&publisher),
             auth: ArcSwap::from_pointee(loaded.auth),
             audit,
             clock: now,
-            render_metrics: Arc::new(render),
+            render_metrics: render,
             reload: reload_by(node.clone()),
             take_key: http::content_key,
             advise: advise_by(Arc::clone(&redirects), id_key),
@@ -188,13 +174,44 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     node.watch(now());
     let control = control::router(Arc::clone(&node.control));
     let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control, tls }, life)?;
-    if let Some(work) = tapping {
-        server.adopt(tap::start("dnstap", work)?);
-    }
-    if let Some(work) = logging {
-        server.adopt(tap::start("access-log", work)?);
+    for (name, work) in work {
+        server.adopt(tap::start(name, work)?);
     }
     Ok((server, node.chores()))
+}
+
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Where requests and queries are told of, and what writes that down, each on a thread of its own.
+struct Outlets {
+    taps: Option<Taps>,
+    logs: Option<AccessLogs>,
+    work: Vec<(&'static str, Work)>,
+}
+
+impl Outlets {
+    /// Those that `config` wants.
+    fn open(config: &Config, meters: &Meters, life: &Life) -> Self {
+        let mut outlets = Self { taps: None, logs: None, work: Vec::new() };
+        if let Some(sink) = sink_of(config) {
+            let (taps, work) = Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone());
+            outlets.taps = Some(taps);
+            outlets.work.push(("dnstap", Box::new(work)));
+        }
+        if let Some(sink) = lines_of(config) {
+            let (logs, work) = AccessLogs::new(sink, &config.access_log, &meters.log_lines, life.clone());
+            outlets.logs = Some(logs);
+            outlets.work.push(("access-log", Box::new(work)));
+        }
+        outlets
+    }
+}
+
+/// What writes the metrics of everything that is counted.
+fn shown(desks: &Desks, audit: &Arc<Audit>, certificates: &Arc<Certificates>) -> control::RenderMetrics {
+    let (publisher, server) = (Arc::clone(&desks.publisher), Arc::clone(&desks.server));
+    Arc::new(desks.meters.expose(publisher, Arc::clone(audit), server, Arc::clone(certificates)))
 }
 
 /// What rereads the files of a node.
