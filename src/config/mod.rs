@@ -374,6 +374,8 @@ pub struct Http {
     pub listen: Vec<Listen>,
     /// Addresses to answer on over TLS.
     pub listen_tls: Vec<Listen>,
+    /// Whether HTTP/3 is spoken there too, on UDP.
+    pub http3: bool,
     /// Peers whose word about the client is believed (ruling 23), in headers and before them.
     pub trusted_proxies: Vec<Prefix>,
     /// Whether that word is `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
@@ -485,6 +487,7 @@ impl Default for Http {
         Self {
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            http3: false,
             trusted_proxies: Vec::new(),
             forwarded: false,
             cors: false,
@@ -957,6 +960,25 @@ impl Config {
         {
             findings.add(spots.dns_line, "dns.doh", "no HTTP listener", "listen or listen_tls in [http]");
         }
+        if self.http.http3 && findings.is_empty() {
+            self.check_http3(spots, findings);
+        }
+    }
+
+    /// Checks that HTTP/3 can be spoken, and where.
+    fn check_http3(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        let refuse = |found: &str, expected: &str| {
+            findings.add(spots.http3_line, "http.http3", found, expected);
+        };
+        if !cfg!(feature = "http3") {
+            refuse("true in a build without HTTP/3", "false, or a build with --features http3");
+        }
+        if self.http.listen_tls.is_empty() {
+            refuse("no listener over TLS", "listen_tls in [http]");
+        }
+        if self.http.listen_tls.iter().any(|listen| listen.proxy_protocol) {
+            refuse("a listener with proxy_protocol", "listeners that clients reach themselves");
+        }
     }
 }
 
@@ -1170,6 +1192,35 @@ listen_tls = ["127.0.0.1:443"]
         assert_eq!(config.dns.listen_tls, [listen(853, true)]);
         assert_eq!(config.http.listen_tls, [listen(443, false)]);
         assert!(config.dns.doh);
+    }
+
+    #[test]
+    fn http3_needs_a_build_and_listeners_that_speak_it() {
+        let tls = "[[tls]]\ncert = \"c\"\nkey = \"k\"\n";
+        let proxied = "{ addr = \"127.0.0.1:2\", proxy_protocol = true }";
+        let build = (!cfg!(feature = "http3")).then_some(
+            "found true in a build without HTTP/3, expected false, or a build with --features http3",
+        );
+        for (listen, expected) in [
+            ("listen_tls = [\"127.0.0.1:1\"]".to_owned(), None),
+            (
+                "listen = [\"127.0.0.1:1\"]".to_owned(),
+                Some("found no listener over TLS, expected listen_tls in [http]"),
+            ),
+            (
+                format!("trusted_proxies = [\"10.0.0.0/8\"]\nlisten_tls = [\"127.0.0.1:1\", {proxied}]"),
+                Some(
+                    "found a listener with proxy_protocol, expected listeners that clients reach themselves",
+                ),
+            ),
+        ] {
+            let text = format!("{tls}[http]\nhttp3 = true\n{listen}\n");
+            let found = Config::parse("f.toml", &text).err().unwrap_or_default();
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let expected = build.into_iter().chain(expected);
+            let expected: Vec<_> = expected.map(|what| format!("f.toml:5: http.http3: {what}")).collect();
+            assert_eq!(found, expected, "{listen}");
+        }
     }
 
     #[test]
