@@ -39,7 +39,31 @@ pub fn format(moment: UnixMs) -> String {
     let (year, month, day) = date_of(days);
     let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
     let (second, ms) = (ms / 1000 % 60, ms % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    let (month, day) = (month as u64, day as u64);
+    let mut text = String::with_capacity(LEN_MAX);
+    // A line of the access log a request begins with this: digits are written without `core::fmt`.
+    match year {
+        0..=9999 => push_digits::<4>(&mut text, year as u64),
+        _ => text.push_str(&year.to_string()),
+    }
+    for (before, number) in [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)] {
+        text.push(before);
+        push_digits::<2>(&mut text, number);
+    }
+    text.push('.');
+    push_digits::<3>(&mut text, ms);
+    text.push('Z');
+    text
+}
+
+/// Writes `number`, which has at most `COUNT` digits, with that many.
+fn push_digits<const COUNT: usize>(text: &mut String, mut number: u64) {
+    let mut digits = ['0'; COUNT];
+    for digit in digits.iter_mut().rev() {
+        *digit = char::from(b'0' + (number % 10) as u8);
+        number /= 10;
+    }
+    text.extend(digits);
 }
 
 /// Digits as a number; `None` when there is anything else among them, or nothing.

@@ -25,9 +25,9 @@ use crate::serve::load::Loaded;
 use crate::serve::memory;
 use crate::serve::meters::Meters;
 use crate::serve::run::{Chores, now};
-use crate::serve::tap::Taps;
 use crate::serve::tap::dnstap::Dnstap;
 use crate::serve::tap::lines::Lines;
+use crate::serve::tap::{self, Taps};
 use crate::serve::tls::{Acceptors, Certificates, clients};
 use crate::serve::{Layout, Parts, Server, StartError};
 use crate::units::UnixMs;
@@ -134,8 +134,8 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
         sink_of(&config).map(|sink| Taps::new(sink, config.dnstap.one_in, &meters.taps, life.clone()));
     let (taps, tapping) = tapped.unzip();
     let logged = lines_of(&config).map(|sink| {
-        let (taps, logging) = Taps::new(sink, config.access_log.one_in, &meters.log_lines, life.clone());
-        (taps.reopen(), AccessLogs::new(taps, &config.access_log), logging)
+        let (logs, logging) = AccessLogs::new(sink, &config.access_log, &meters.log_lines, life.clone());
+        (logs.reopen(), logs, logging)
     });
     let (reopen_log, logs, logging) = match logged {
         Some((reopen, logs, logging)) => (Some(reopen), Some(logs), Some(logging)),
@@ -189,10 +189,10 @@ pub fn start(file: &Path, config: Config, life: Life) -> Result<(Server, Chores)
     let control = control::router(Arc::clone(&node.control));
     let mut server = Server::start(&layout, Parts { dns: desks.clone(), http: desks, control, tls }, life)?;
     if let Some(work) = tapping {
-        server.adopt(Taps::start("dnstap", work)?);
+        server.adopt(tap::start("dnstap", work)?);
     }
     if let Some(work) = logging {
-        server.adopt(Taps::start("access-log", work)?);
+        server.adopt(tap::start("access-log", work)?);
     }
     Ok((server, node.chores()))
 }

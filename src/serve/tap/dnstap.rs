@@ -1,6 +1,6 @@
 //! dnstap as a sink: a file that is begun anew, or a socket that a reader listens on. Layer 8.
 
-use super::{Open, PATIENCE, Sink};
+use super::{Open, PATIENCE, Put, Sink};
 use crate::dnstap::frames;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -26,6 +26,8 @@ pub enum OpenDnstap {
 }
 
 impl Sink for Dnstap {
+    const WHAT: &'static str = "dnstap";
+
     type Open = OpenDnstap;
 
     fn open(&self) -> io::Result<OpenDnstap> {
@@ -47,11 +49,12 @@ impl Sink for Dnstap {
 }
 
 impl Open for OpenDnstap {
-    fn put(&mut self, event: &[u8]) -> io::Result<()> {
+    fn put(&mut self, event: &[u8]) -> io::Result<Put> {
         match self {
-            Self::File(out) => frames::put(out, event),
-            Self::Socket(out) => frames::put(out, event),
+            Self::File(out) => frames::put(out, event)?,
+            Self::Socket(out) => frames::put(out, event)?,
         }
+        Ok(Put::Waiting)
     }
 
     fn flush(&mut self) -> io::Result<()> {

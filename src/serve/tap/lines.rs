@@ -5,7 +5,7 @@
 //! disk, is given the line's end first. A reader that takes nothing is waited for a moment, not for
 //! ever. Layer 8. Tests: below.
 
-use super::{Open, PATIENCE, Sink};
+use super::{Open, PATIENCE, Put, Sink};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -47,6 +47,8 @@ pub enum Lines {
 }
 
 impl Sink for Lines {
+    const WHAT: &'static str = "the access log";
+
     type Open = OpenLines;
 
     fn open(&self) -> io::Result<OpenLines> {
@@ -99,10 +101,10 @@ pub enum OpenLines {
 }
 
 impl Open for OpenLines {
-    fn put(&mut self, event: &[u8]) -> io::Result<()> {
+    fn put(&mut self, event: &[u8]) -> io::Result<Put> {
         match self {
-            Self::Stream(stream) => stream.put(event),
-            Self::Syslog(syslog) => syslog.send(event),
+            Self::Stream(stream) => stream.put(event).map(|()| Put::Waiting),
+            Self::Syslog(syslog) => syslog.send(event).map(|()| Put::Gone),
         }
     }
 

@@ -1,9 +1,9 @@
-//! What is told beside the answers: octets that a thread of their own writes.
+//! What is told beside the answers: events that a thread of their own writes.
 //!
-//! A worker makes an event of every so many'th packet or request and offers it to a queue of fixed length;
+//! A worker makes an [`Event`] of every so many'th packet or request and offers it to a queue of fixed length;
 //! when that is full the event is dropped and counted, and nobody waits. The thread looks at the
-//! queue a few times a second, because waking it would cost a worker a system call an event, and writes to
-//! a [`Sink`] that it opens again whenever that is gone. Layer 8.
+//! queue fifty times a second, because waking it would cost a worker a system call an event, and writes the
+//! octets of each to a [`Sink`] that it opens again whenever that is gone. Layer 8.
 //!
 //! | file | where events go |
 //! |---|---|
@@ -38,8 +38,24 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long the thread waits for workers to end when the server closes, at most.
 const LINGER: Duration = Duration::from_secs(8);
 
+/// What is told, as a worker has it.
+pub trait Event: fmt::Debug + Send + 'static {
+    /// It as octets, which may be made in `room`, whatever is there.
+    fn octets<'a>(&'a self, room: &'a mut Vec<u8>) -> &'a [u8];
+}
+
+/// What a worker has made octets of.
+impl Event for Vec<u8> {
+    fn octets<'a>(&'a self, _room: &'a mut Vec<u8>) -> &'a [u8] {
+        self
+    }
+}
+
 /// Somewhere that events go.
 pub trait Sink: fmt::Debug + Send + 'static {
+    /// What is written there, for operators.
+    const WHAT: &'static str;
+
     /// It, open.
     type Open: Open;
 
@@ -56,7 +72,7 @@ pub trait Open {
     ///
     /// # Errors
     /// When it is not taken.
-    fn put(&mut self, event: &[u8]) -> io::Result<()>;
+    fn put(&mut self, event: &[u8]) -> io::Result<Put>;
 
     /// Lets go of what is buffered.
     ///
@@ -69,6 +85,15 @@ pub trait Open {
     /// # Errors
     /// When what is buffered is not taken.
     fn end(self) -> io::Result<()>;
+}
+
+/// Where an event is that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Buffered, perhaps.
+    Waiting,
+    /// Gone, as all before it.
+    Gone,
 }
 
 /// What becomes of an event.
@@ -103,14 +128,14 @@ impl Label for Tapped {
 
 /// Makes each thread's [`Tap`].
 #[derive(Debug, Clone)]
-pub struct Taps {
-    queue: SyncSender<Vec<u8>>,
+pub struct Taps<E = Vec<u8>> {
+    queue: SyncSender<E>,
     one_in: u32,
     counters: Arc<Counters<Tapped>>,
     reopen: Arc<AtomicBool>,
 }
 
-impl Taps {
+impl<E: Event> Taps<E> {
     /// A queue of events for one in so many packets, and the thread's work to be done with it: writing to
     /// `sink` until the server closes.
     pub fn new<S: Sink>(
@@ -125,21 +150,13 @@ impl Taps {
         let taps = Self { queue, one_in: one_in.max(1), counters, reopen };
         let work = move || {
             let counter = counting.writer();
-            Tapper { sink, events, unflushed: 0, counter, reopen: asked, life }.run();
+            Tapper { sink, events, room: Vec::new(), unflushed: 0, counter, reopen: asked, life }.run();
         };
         (taps, work)
     }
 
-    /// Starts that thread.
-    ///
-    /// # Errors
-    /// When the system gives none.
-    pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new().name(name.to_owned()).spawn(work)
-    }
-
     /// One for a thread.
-    pub fn tap(&self) -> Tap {
+    pub fn tap(&self) -> Tap<E> {
         let Self { queue, one_in, counters, .. } = self;
         Tap { queue: queue.clone(), one_in: *one_in, seen: 0, counter: counters.writer() }
     }
@@ -150,15 +167,23 @@ impl Taps {
     }
 }
 
+/// Starts a thread for the work of [`Taps::new`].
+///
+/// # Errors
+/// When the system gives none.
+pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
 /// A thread's end of the queue.
-pub struct Tap {
-    queue: SyncSender<Vec<u8>>,
+pub struct Tap<E = Vec<u8>> {
+    queue: SyncSender<E>,
     one_in: u32,
     seen: u32,
     counter: Writer<Tapped>,
 }
 
-impl Tap {
+impl<E> Tap<E> {
     /// Counts a packet, and says whether it is one to be told of.
     #[inline]
     pub fn is_due(&mut self) -> bool {
@@ -171,7 +196,7 @@ impl Tap {
     }
 
     /// Hands an event over, or drops it.
-    pub fn offer(&self, event: Vec<u8>) {
+    pub fn offer(&self, event: E) {
         self.counter.count(match self.queue.try_send(event) {
             Ok(()) => Tapped::Queued,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Tapped::Dropped,
@@ -180,10 +205,12 @@ impl Tap {
 }
 
 /// Writes what is queued.
-struct Tapper<S> {
+struct Tapper<S, E> {
     sink: S,
-    events: Receiver<Vec<u8>>,
-    /// Events written since the last flush.
+    events: Receiver<E>,
+    /// For octets of an event; used again.
+    room: Vec<u8>,
+    /// Events put that may be in a buffer, and the one that is being put.
     unflushed: u64,
     counter: Writer<Tapped>,
     reopen: Arc<AtomicBool>,
@@ -198,13 +225,13 @@ enum Rest {
     Over,
 }
 
-impl<S: Sink> Tapper<S> {
+impl<S: Sink, E: Event> Tapper<S, E> {
     /// Writes until the server closes.
     fn run(mut self) {
         let mut was_open = true;
         while !self.life.is_closing() {
             let ended = self.sink.open().and_then(|open| {
-                tracing::info!(sink = ?self.sink, "written from now on");
+                tracing::info!(sink = ?self.sink, "{} is written from now on", S::WHAT);
                 was_open = true;
                 self.write(open)
             });
@@ -212,7 +239,7 @@ impl<S: Sink> Tapper<S> {
             self.counter.add(Tapped::Lost, std::mem::take(&mut self.unflushed));
             // Once for each time that it goes.
             if std::mem::take(&mut was_open) {
-                tracing::warn!(%error, sink = ?self.sink, "cannot be written; trying again");
+                tracing::warn!(%error, sink = ?self.sink, "{} cannot be written; trying again", S::WHAT);
             }
             thread::sleep(PAUSE);
         }
@@ -251,7 +278,9 @@ impl<S: Sink> Tapper<S> {
             match self.events.try_recv() {
                 Ok(event) => {
                     self.unflushed += 1;
-                    open.put(&event)?;
+                    if open.put(event.octets(&mut self.room))? == Put::Gone {
+                        self.flushed();
+                    }
                 }
                 Err(TryRecvError::Empty) => return Ok(Rest::Empty),
                 Err(TryRecvError::Disconnected) => return Ok(Rest::Over),
@@ -274,7 +303,8 @@ impl<S: Sink> Tapper<S> {
                 Ok(next)
             }
             Err(error) => {
-                tracing::warn!(%error, sink = ?self.sink, "cannot be opened again; written on as it was");
+                let sink = &self.sink;
+                tracing::warn!(%error, ?sink, "{} cannot be opened again; written on as it was", S::WHAT);
                 Ok(open)
             }
         }
@@ -300,7 +330,7 @@ mod tests {
         tap.offer(b"one".to_vec());
         tap.offer(b"two".to_vec());
         drop((taps, tap));
-        Taps::start("tap", work).expect("a thread").join().expect("no panic");
+        start("tap", work).expect("a thread").join().expect("no panic");
         let mut expected = Vec::new();
         frames::begin_file(&mut expected).expect("written");
         frames::put(&mut expected, b"one").expect("written");
@@ -323,12 +353,59 @@ mod tests {
         assert_eq!(counters.get(Tapped::Dropped), 8);
     }
 
+    /// A sink that takes two events at once, and then no more.
+    #[derive(Debug)]
+    struct Two;
+
+    impl Sink for Two {
+        const WHAT: &'static str = "a test";
+
+        type Open = usize;
+
+        fn open(&self) -> io::Result<usize> {
+            Ok(2)
+        }
+    }
+
+    impl Open for usize {
+        fn put(&mut self, _event: &[u8]) -> io::Result<Put> {
+            *self = self.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(Put::Gone)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end(self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_not_lost_when_the_sink_fails() {
+        let (queue, events) = sync_channel(QUEUED_MAX);
+        (0..5).for_each(|_| queue.try_send(vec![1]).expect("room"));
+        let counters = Arc::<Counters<Tapped>>::default();
+        let (counter, reopen) = (counters.writer(), Arc::default());
+        let mut tapper =
+            Tapper { sink: Two, events, room: Vec::new(), unflushed: 0, counter, reopen, life: Life::new() };
+        let mut open = tapper.sink.open().expect("open");
+        assert!(tapper.put_all(&mut open).is_err());
+        let lost = std::mem::take(&mut tapper.unflushed);
+        assert_eq!((counters.get(Tapped::Written), lost), (2, 1));
+        // The others wait for the sink to be opened again.
+        let mut open = tapper.sink.open().expect("open");
+        assert!(tapper.put_all(&mut open).is_ok());
+        assert_eq!(counters.get(Tapped::Written), 4);
+    }
+
     #[test]
     fn a_closed_server_does_not_wait_for_a_socket() {
         let life = Life::new();
         let sink = Dnstap::Socket("/nowhere/at/all".into());
-        let (_taps, work) = Taps::new(sink, 1, &Arc::default(), life.clone());
+        let (_taps, work) = Taps::<Vec<u8>>::new(sink, 1, &Arc::default(), life.clone());
         life.enter(Phase::Closing);
-        Taps::start("tap", work).expect("a thread").join().expect("no panic");
+        start("tap", work).expect("a thread").join().expect("no panic");
     }
 }

@@ -1,27 +1,32 @@
 //! The access log: a line of JSON for a request or a query, beside its answer.
 //!
-//! Lines are made by the worker, of what it has at hand, and written by the thread of a [`Tap`]. What they say
-//! is promised in `docs/access-log.md`. A field that has no value is left out. Layer 8. Tests: below, and
-//! over sockets in `tests/outsiders/access_log.rs`.
+//! A worker hands over a record of what it has at hand; the thread of a [`Tap`] makes the line of it and
+//! writes that. Layer 8. Tests: below, and over sockets in `tests/outsiders/access_log.rs`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `record` | what the worker hands over |
+//! | `line` | what is made of it |
 
+mod line;
+mod record;
+
+use self::record::{Decided, Network, Record, Texts};
 use crate::config;
 use crate::dns::{Outcome, Transport};
 use crate::fleet::{ApplianceId, ServiceId};
-use crate::health::rfc3339;
 use crate::http::{self, Caller, DecisionId, Head};
-use crate::metrics::Label;
+use crate::metrics::Counters;
 use crate::prefix::Prefix;
+use crate::serve::life::Life;
 use crate::serve::run::now;
-use crate::serve::tap::{Tap, Taps};
+use crate::serve::tap::{Sink, Tap, Tapped, Taps};
 use crate::snapshot::Snapshot;
-use crate::steer::{Choice, Verdict};
-use crate::units::Epoch;
-use crate::wire::{Name, NameBuf, Query};
-use hickory_proto::rr::RecordType;
-use serde::Serialize;
-use std::borrow::Cow;
-use std::fmt;
+use crate::steer::Choice;
+use crate::wire::{NameBuf, Query};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Leading bits of an address that are left when it is cut: what is usual for IPv4, and a site of IPv6.
@@ -29,16 +34,10 @@ const CUT_V4: u8 = 24;
 /// The same for IPv6.
 const CUT_V6: u8 = 48;
 
-/// Octets of a host or a path that are logged, at most: a line of usual octets fits a piece of a pipe.
-const TEXT_LEN_MAX: usize = 2048;
-
-/// Octets that most lines have, at most.
-const LINE_LEN_USUAL: usize = 512;
-
 /// What is logged, and how.
 #[derive(Debug, Clone)]
 pub struct AccessLogs {
-    taps: Taps,
+    taps: Taps<Record>,
     style: Style,
 }
 
@@ -51,10 +50,21 @@ struct Style {
 }
 
 impl AccessLogs {
-    /// As `config` says, written by `taps`.
-    pub fn new(taps: Taps, config: &config::AccessLog) -> Self {
+    /// As `config` says, written to `sink` by the work that is to be done by a thread until the server closes.
+    pub fn new<S: Sink>(
+        sink: S,
+        config: &config::AccessLog,
+        counters: &Arc<Counters<Tapped>>,
+        life: Life,
+    ) -> (Self, impl FnOnce() + Send + 'static) {
         let style = Style { has_paths: config.paths, is_cut: config.anonymise, has_dns: config.dns };
-        Self { taps, style }
+        let (taps, work) = Taps::new(sink, config.one_in, counters, life);
+        (Self { taps, style }, work)
+    }
+
+    /// When it is set, the sink is opened anew.
+    pub fn reopen(&self) -> Arc<AtomicBool> {
+        self.taps.reopen()
     }
 
     /// One for a thread that answers requests.
@@ -70,7 +80,7 @@ impl AccessLogs {
 
 /// A thread's end of the log.
 pub struct AccessLog {
-    tap: Tap,
+    tap: Tap<Record>,
     style: Style,
 }
 
@@ -124,75 +134,68 @@ impl AccessLog {
     /// Logs `request`.
     #[cold]
     pub fn request(&self, request: &Request<'_>) {
-        self.offer(&self.style.request(request));
+        self.tap.offer(self.style.request(request));
     }
 
     /// Logs `asked`.
     #[cold]
     pub fn query(&self, asked: &Asked<'_>) {
-        self.offer(&self.style.query(asked));
-    }
-
-    /// Hands `line` over.
-    fn offer(&self, line: &Line<'_>) {
-        let mut text = Vec::with_capacity(LINE_LEN_USUAL);
-        // Text and numbers always serialise.
-        if serde_json::to_writer(&mut text, line).is_ok() {
-            text.push(b'\n');
-            self.tap.offer(text);
-        }
+        self.tap.offer(self.style.query(asked));
     }
 }
 
 impl Style {
-    /// The line of a request.
-    fn request<'a>(&self, request: &Request<'a>) -> Line<'a> {
+    /// The record of a request.
+    fn request(&self, request: &Request<'_>) -> Record {
         let Request { world, trust, head, answer, status, id, began } = *request;
+        let mut texts = Texts::new();
         let path = head.asked.path_and_query.filter(|_| self.has_paths);
-        let decided = answer.choice.as_ref();
-        let decided = decided.map(|choice| Decided::of(world, choice, answer.appliance));
-        Line {
-            host: http::named_host(head).map(|host| cut(String::from_utf8_lossy(host))),
-            method: Some(cut(head.method.into())),
-            path: path.map(|path| cut(path.into())),
-            status: Some(status),
-            service: answer.service.map(|id| &*world.fleet().service(id).name),
-            decided: decided.map(|decided| Decided { decision: id, ..decided }),
-            ..Line::new(Every {
-                kind: "http",
-                over: head.scheme.as_str(),
-                peer: self.network(head.peer),
-                client: self.network(Caller::of(head.peer, head.fields, trust).addr),
-                outcome: answer.outcome.name(),
-                world,
-                began,
-            })
+        let asked = record::Asked::Http {
+            scheme: head.scheme,
+            host: http::named_host(head).map(|host| texts.keep(host)),
+            method: texts.keep(head.method.as_bytes()),
+            path: path.map(|path| texts.keep(path.as_bytes())),
+            status,
+            outcome: answer.outcome,
+            id,
+        };
+        let client = Caller::of(head.peer, head.fields, trust).addr;
+        Record {
+            time: now(),
+            took: began.elapsed(),
+            peer: self.network(head.peer),
+            client: self.network(client),
+            asked,
+            decided: Decided::of(world.fleet(), answer.service, answer.choice, answer.appliance, &mut texts),
+            generation: world.generation(),
+            epoch: world.epoch(),
+            texts,
         }
     }
 
-    /// The line of a query.
-    fn query<'a>(&self, asked: &Asked<'a>) -> Line<'a> {
+    /// The record of a query.
+    fn query(&self, asked: &Asked<'_>) -> Record {
         let Asked { world, peer, transport, query, reply, outcome, decided, served, began } = *asked;
-        let mut qname = NameBuf::default();
+        let (mut texts, mut qname) = (Texts::new(), NameBuf::default());
         let parsed = Query::parse(query, &mut qname).ok();
         let subnet = parsed.as_ref().and_then(|query| query.ecs()).filter(|ecs| ecs.source_len() > 0);
         let subnet = subnet.map(|ecs| Prefix::around(ecs.address(), ecs.source_len()));
-        let name = parsed.as_ref().and_then(|query| Name::of_wire(query.qname()).ok());
-        Line {
-            qname: name.map(|name| name.to_string()),
-            qtype: parsed.as_ref().map(|query| type_name(query.qtype().0)),
-            rcode: rcode_name(outcome, reply),
-            service: decided.map(|(id, _)| &*world.fleet().service(id).name),
-            decided: decided.map(|(_, choice)| Decided::of(world, &choice, served.first().copied())),
-            ..Line::new(Every {
-                kind: "dns",
-                over: transport.as_str(),
-                peer: self.network(peer),
-                client: subnet.map_or_else(|| self.network(peer), |subnet| self.subnet(subnet)),
-                outcome: outcome.label(),
-                world,
-                began,
-            })
+        let (service, choice) = decided.unzip();
+        Record {
+            time: now(),
+            took: began.elapsed(),
+            peer: self.network(peer),
+            client: subnet.map_or_else(|| self.network(peer), |subnet| self.subnet(subnet)),
+            asked: record::Asked::Dns {
+                transport,
+                question: parsed.map(|query| (texts.keep(query.qname()), query.qtype().0)),
+                rcode: reply.get(3).map(|flags| flags & 0x0f),
+                outcome,
+            },
+            decided: Decided::of(world.fleet(), service, choice, served.first().copied(), &mut texts),
+            generation: world.generation(),
+            epoch: world.epoch(),
+            texts,
         }
     }
 
@@ -200,9 +203,9 @@ impl Style {
     fn network(&self, addr: IpAddr) -> Network {
         if self.is_cut {
             let addr = addr.to_canonical();
-            Network::Subnet(Prefix::around(addr, cut_len(addr)))
+            Network::subnet(Prefix::around(addr, cut_len(addr)))
         } else {
-            Network::Address(addr)
+            Network::address(addr)
         }
     }
 
@@ -210,7 +213,7 @@ impl Style {
     fn subnet(&self, subnet: Prefix) -> Network {
         let (first, len) = (subnet.first(), subnet.len());
         let len = if self.is_cut { len.min(cut_len(first)) } else { len };
-        Network::Subnet(Prefix::around(first, len))
+        Network::subnet(Prefix::around(first, len))
     }
 }
 
@@ -222,199 +225,28 @@ fn cut_len(addr: IpAddr) -> u8 {
     }
 }
 
-/// A line, in the order of its fields.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    time: String,
-    kind: &'static str,
-    over: &'static str,
-    peer: Network,
-    client: Network,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qname: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qtype: Option<Cow<'static, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rcode: Option<&'static str>,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<&'a str>,
-    #[serde(flatten)]
-    decided: Option<Decided<'a>>,
-    generation: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<u64>,
-    took_ns: u64,
-}
-
-/// What every line has.
-struct Every<'a> {
-    kind: &'static str,
-    over: &'static str,
-    peer: Network,
-    client: Network,
-    outcome: &'static str,
-    world: &'a Snapshot,
-    began: Instant,
-}
-
-impl Line<'_> {
-    /// A line of that.
-    fn new(every: Every<'_>) -> Self {
-        let Every { kind, over, peer, client, outcome, world, began } = every;
-        Self {
-            time: rfc3339::format(now()),
-            kind,
-            over,
-            peer,
-            client,
-            host: None,
-            method: None,
-            path: None,
-            status: None,
-            qname: None,
-            qtype: None,
-            rcode: None,
-            outcome,
-            service: None,
-            decided: None,
-            generation: world.generation(),
-            epoch: world.epoch().map(Epoch::get),
-            took_ns: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-/// What a line says of a decision.
-#[derive(Debug, Serialize)]
-struct Decided<'a> {
-    #[serde(rename = "match")]
-    matched: &'static str,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    appliance: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rank: Option<usize>,
-    scope_len: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision: Option<DecisionId>,
-}
-
-impl<'a> Decided<'a> {
-    /// Of `choice`, which sends to `appliance` where a cluster serves; without an id.
-    fn of(world: &'a Snapshot, choice: &Choice, appliance: Option<ApplianceId>) -> Self {
-        let fleet = world.fleet();
-        let rank = match choice.verdict {
-            Verdict::Serve { position, .. } => Some(position + 1),
-            _ => None,
-        };
-        Self {
-            matched: choice.matched().name(),
-            reason: choice.verdict.name(),
-            cluster: choice.cluster().map(|id| &*fleet.cluster(id).name),
-            appliance: appliance.filter(|_| rank.is_some()).map(|id| &*fleet.appliance(id).name),
-            rank,
-            scope_len: choice.scope_len,
-            decision: None,
-        }
-    }
-}
-
-/// An address, or all of a network.
-#[derive(Debug, Clone, Copy)]
-enum Network {
-    /// One.
-    Address(IpAddr),
-    /// A network.
-    Subnet(Prefix),
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(addr) => addr.fmt(out),
-            Self::Subnet(subnet) => subnet.fmt(out),
-        }
-    }
-}
-
-impl Serialize for Network {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// `text` up to a length that every reader takes, with `…` for the rest.
-fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.len() <= TEXT_LEN_MAX {
-        return text;
-    }
-    let mut end = TEXT_LEN_MAX;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    Cow::Owned(format!("{}…", &text[..end]))
-}
-
-/// A record type's mnemonic, or `TYPE` and its number (RFC 3597 section 5).
-fn type_name(number: u16) -> Cow<'static, str> {
-    match RecordType::from(number) {
-        RecordType::Unknown(_) => Cow::Owned(format!("TYPE{number}")),
-        known => Cow::Borrowed(<&str>::from(known)),
-    }
-}
-
-/// A reply's response code by its mnemonic (RFC 6895 section 2.3); none without a reply.
-fn rcode_name(outcome: Outcome, reply: &[u8]) -> Option<&'static str> {
-    // These two have bits in the OPT.
-    match outcome {
-        Outcome::BadVers => return Some("BADVERS"),
-        Outcome::BadCookie => return Some("BADCOOKIE"),
-        _ => {}
-    }
-    Some(match reply.get(3)? & 0x0f {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        9 => "NOTAUTH",
-        _ => "RESERVED",
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::line::type_name;
+    use super::record::SHOWN_LEN_MAX;
     use super::*;
     use crate::health::State;
     use crate::http::tests::{HOPS, NAMES, Numbers, TARGETS, settings, world};
     use crate::http::{Asked as AskedFor, Fields, Scratch, respond};
-    use crate::metrics::Counters;
-    use crate::serve::life::Life;
-    use crate::serve::tap::Tapped;
+    use crate::serve::tap::Event;
     use crate::serve::tap::lines::Lines;
     use hyper::http::Version;
     use serde_json::Value;
-    use std::sync::Arc;
 
     const OPEN: Style = Style { has_paths: true, is_cut: false, has_dns: true };
 
-    /// `line` as others read it.
-    fn read(line: &Line<'_>) -> Value {
-        let text = serde_json::to_string(line).expect("a line");
-        assert!(text.starts_with(r#"{"time":"2"#) && !text.contains('\n'), "{text}");
-        serde_json::from_str(&text).expect("JSON")
+    /// The line of `record` as others read it.
+    fn read(record: &Record) -> Value {
+        let mut room = b"what was there before".to_vec();
+        let text = std::str::from_utf8(record.octets(&mut room)).expect("UTF-8");
+        let line = text.strip_suffix('\n').expect("a line");
+        assert!(line.starts_with(r#"{"time":"2"#) && !line.contains('\n'), "{line}");
+        serde_json::from_str(line).expect("JSON")
     }
 
     /// The line of a request for `path` at `host`, forwarded for `hops`, and what it was answered with.
@@ -491,17 +323,26 @@ mod tests {
             assert_eq!(line["path"], format!("/{path}"));
         }
         let (line, _) = line_of(&world, OPEN, b"a", &"\u{e9}".repeat(5_000), b"");
-        assert_eq!(line["path"], format!("{}\u{2026}", "\u{e9}".repeat(TEXT_LEN_MAX / 2)));
+        assert_eq!(line["path"], format!("{}\u{2026}", "\u{e9}".repeat(SHOWN_LEN_MAX / 2)));
         let (line, _) = line_of(&world, OPEN, b"a", &format!("x{}", "\u{e9}".repeat(5_000)), b"");
-        assert_eq!(line["path"].as_str().map(str::len), Some(TEXT_LEN_MAX - 1 + '\u{2026}'.len_utf8()));
+        assert_eq!(line["path"].as_str().map(str::len), Some(SHOWN_LEN_MAX - 1 + '\u{2026}'.len_utf8()));
+    }
+
+    /// `query`, answered by `reply`.
+    fn asked<'a>(
+        world: &'a Snapshot,
+        query: &'a [u8],
+        reply: &'a [u8],
+        outcome: Outcome,
+        began: Instant,
+    ) -> Asked<'a> {
+        let (peer, transport) = ([192, 0, 2, 53].into(), Transport::Tls);
+        Asked { world, peer, transport, query, reply, outcome, decided: None, served: &[], began }
     }
 
     /// The line of `query`, answered by `reply`.
     fn line_of_query(world: &Snapshot, query: &[u8], reply: &[u8], outcome: Outcome) -> Value {
-        let (peer, transport, began) = ([192, 0, 2, 53].into(), Transport::Tls, Instant::now());
-        let asked =
-            Asked { world, peer, transport, query, reply, outcome, decided: None, served: &[], began };
-        read(&OPEN.query(&asked))
+        read(&OPEN.query(&asked(world, query, reply, outcome, Instant::now())))
     }
 
     #[test]
@@ -536,27 +377,40 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_no_larger_than_documented() {
+        assert!(size_of::<Record>() <= 256, "{}", size_of::<Record>());
+        let (world, long) = (world(State::Up), "x".repeat(9_000));
+        let lines = [httparse::Header { name: "Host", value: long.as_bytes() }];
+        let head = Head {
+            method: &long,
+            asked: AskedFor::origin(&long),
+            version: Version::HTTP_11,
+            fields: Fields::Lines(&lines),
+            peer: [10, 0, 0, 1].into(),
+            scheme: crate::fleet::Scheme::Http,
+        };
+        let (settings, mut scratch) = (settings(), Scratch::default());
+        let answer = respond(&world, &settings, &mut scratch, &head);
+        let (world, trust, began) = (&world, &settings.trust, Instant::now());
+        let request = Request { world, trust, head: &head, answer: &answer, status: 400, id: None, began };
+        let texts = OPEN.request(&request).texts.octets();
+        // Beside these, three names of 255 octets at most.
+        assert!(texts + 3 * 255 <= 7_000, "{texts}");
+    }
+
+    #[test]
     fn lines_come_out_at_the_other_end() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("log");
         let counters = Arc::<Counters<Tapped>>::default();
-        let (taps, work) = Taps::new(Lines::File(path.clone()), 2, &counters, Life::new());
-        let logs = AccessLogs::new(taps, &config::AccessLog::default());
+        let config = config::AccessLog { one_in: 2, ..config::AccessLog::default() };
+        let (logs, work) = AccessLogs::new(Lines::File(path.clone()), &config, &counters, Life::new());
         assert!(logs.of_dns().is_none());
         let mut log = logs.of_http();
         let world = world(State::Up);
         for _ in 0..5 {
             if let Some(began) = log.begin() {
-                let line = Line::new(Every {
-                    kind: "http",
-                    over: "http",
-                    peer: Network::Address([192, 0, 2, 1].into()),
-                    client: Network::Address([192, 0, 2, 1].into()),
-                    outcome: "redirected",
-                    world: &world,
-                    began,
-                });
-                log.offer(&line);
+                log.query(&asked(&world, b"", b"", Outcome::Dropped(crate::dns::Dropped::Short), began));
             }
         }
         drop((logs, log));
