@@ -67,10 +67,10 @@ players() {
     mkdir -p "$at" && cp tests/players/package.json "tests/players/$lock" "$at" &&
         (cd "$at" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
 }
-# python MODULE REQUIREMENT: a package of Python.
+# python FOLDER MODULE REQUIREMENT: a package of Python, in a folder with what it needs, which others need otherwise.
 python() {
-    PYTHONPATH=$beside/python python3 -c "import $1" 2>/dev/null ||
-        pip3 install --quiet --no-warn-conflicts --target "$beside/python" "$2" >/dev/null
+    PYTHONPATH=$beside/$1 python3 -c "import $2" 2>/dev/null ||
+        pip3 install --quiet --no-warn-conflicts --target "$beside/$1" "$3" >/dev/null
 }
 if [ ${#missing[@]} -gt 0 ]; then
     if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
@@ -80,4 +80,5 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 players || lacking "the players of tests/players/package.json"
-python sslyze 'sslyze==6.3.1' || lacking sslyze
+python python sslyze 'sslyze==6.3.1' || lacking sslyze
+python aioquic aioquic 'aioquic==1.7.2' || lacking aioquic

@@ -374,6 +374,8 @@ pub struct Http {
     pub listen: Vec<Listen>,
     /// Addresses to answer on over TLS.
     pub listen_tls: Vec<Listen>,
+    /// Whether HTTP/3 is spoken there too, on UDP.
+    pub http3: bool,
     /// Peers whose word about the client is believed (ruling 23), in headers and before them.
     pub trusted_proxies: Vec<Prefix>,
     /// Whether that word is `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
@@ -485,6 +487,7 @@ impl Default for Http {
         Self {
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            http3: false,
             trusted_proxies: Vec::new(),
             forwarded: false,
             cors: false,
@@ -956,6 +959,25 @@ impl Config {
             && findings.is_empty()
         {
             findings.add(spots.dns_line, "dns.doh", "no HTTP listener", "listen or listen_tls in [http]");
+        }
+        if self.http.http3 && findings.is_empty() {
+            self.check_http3(spots, findings);
+        }
+    }
+
+    /// Checks that HTTP/3 can be spoken, and where.
+    fn check_http3(&self, spots: &read::Spots, findings: &Findings<'_>) {
+        let refuse = |found: &str, expected: &str| {
+            findings.add(spots.http3_line, "http.http3", found, expected);
+        };
+        if !cfg!(feature = "http3") {
+            refuse("true in a build without HTTP/3", "false, or a build with --features http3");
+        }
+        if self.http.listen_tls.is_empty() {
+            refuse("no listener over TLS", "listen_tls in [http]");
+        }
+        if self.http.listen_tls.iter().any(|listen| listen.proxy_protocol) {
+            refuse("a listener with proxy_protocol", "listeners that clients reach themselves");
         }
     }
 }

@@ -116,6 +116,12 @@ impl<'f, 't> Table<'f, 't> {
         self.values.contains_key(key)
     }
 
+    /// The line that `key` stands on; the table's own when it is not there. It is not taken.
+    pub fn line_of(&self, key: &str) -> u64 {
+        let found = self.values.keys().find(|found| *found.get_ref() == key);
+        found.map_or(self.line, |found| self.findings.line_of(found.span().start))
+    }
+
     /// Takes a whole number inside `range`, counted in `unit` (empty: a bare count).
     pub fn number<T: TryFrom<u64>>(
         &mut self,

@@ -28,6 +28,8 @@ pub struct Spots {
     pub has_tls: bool,
     /// Line of `[dns]`.
     pub dns_line: u64,
+    /// Line of `[http] http3`.
+    pub http3_line: u64,
     /// Line of `[health]`.
     pub health_line: u64,
     /// Line of `[steering]`.
@@ -215,9 +217,11 @@ fn soa(mut at: RawTable<'_, '_>, ns: Option<&str>, zone: Option<&str>) -> Soa {
 
 /// Reads `[http]`.
 fn http(mut at: RawTable<'_, '_>, spots: &mut Spots) -> Http {
+    spots.http3_line = at.line_of("http3");
     let http = Http {
         listen: listeners(&mut at, "listen", "http.listen", spots),
         listen_tls: listeners(&mut at, "listen_tls", "http.listen_tls", spots),
+        http3: at.flag("http3", false),
         trusted_proxies: prefixes(&mut at, "trusted_proxies"),
         forwarded: at.flag("forwarded", false),
         cors: at.flag("cors", false),

@@ -16,7 +16,7 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// What it asks for.
     pub asked: Asked<'a>,
-    /// HTTP/1.0, 1.1 or 2.
+    /// HTTP/1.0, 1.1, 2 or 3.
     pub version: Version,
     /// Its headers.
     pub fields: Fields<'a>,

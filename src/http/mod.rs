@@ -46,7 +46,7 @@ pub use client::{Caller, Trust};
 pub use content_key::content_key;
 pub use decision_id::{DecisionId, DecisionIds, IdKey};
 pub use head::{Asked, Fields, Head};
-pub use redirect::{Answer, Scratch, Settings, respond};
+pub use redirect::{Answer, Scratch, Settings, announce, respond};
 pub use reply::{Field, Reply};
 pub use target::named_host;
 

@@ -27,6 +27,8 @@ use std::fmt::Write;
 
 /// Seconds after which a client that made too many requests may go on: its budget is what it may make in one.
 const PAUSE_S: u32 = 1;
+/// Seconds for which a client may remember that HTTP/3 is spoken: a day, as others say.
+const ALTERNATIVE_S: u32 = 86_400;
 /// Methods named where the service takes all.
 const ALL_METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 /// What config says about redirects.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub blocked_by: Box<str>,
     /// Port of URLs over TLS to this server.
     pub secure_port: u16,
+    /// Whether HTTP/3 is spoken on that port.
+    pub http3: bool,
     /// How many requests a client network may make.
     pub limits: Limits,
 }
@@ -60,6 +64,7 @@ impl From<&config::Http> for Settings {
             locations_max: usize::from(http.locations_max),
             blocked_by: http.blocked_by.clone(),
             secure_port: http.secure_port(),
+            http3: http.http3,
             limits: Limits::from(&http.limits),
         }
     }
@@ -132,6 +137,15 @@ pub fn respond(world: &Snapshot, settings: &Settings, scratch: &mut Scratch, hea
     let answer = decide(world, settings, scratch, head);
     finish(&mut scratch.reply, settings, head.is_head());
     answer
+}
+
+/// Says in the reply that the same is to be had over HTTP/3, where it is (RFC 7838): to who came over TLS,
+/// because others cannot know whether to believe it.
+pub fn announce(settings: &Settings, scratch: &mut Scratch, head: &Head<'_>) {
+    if head.scheme == Scheme::Https && settings.http3 {
+        let (port, age_s) = (settings.secure_port, ALTERNATIVE_S);
+        scratch.reply.set_by(Field::AltSvc, |value| write!(value, "h3=\":{port}\"; ma={age_s}").is_ok());
+    }
 }
 
 /// The reply without what all replies have.

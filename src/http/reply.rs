@@ -27,6 +27,8 @@ pub enum Field {
     Vary,
     /// `Strict-Transport-Security` (RFC 6797).
     StrictTransport,
+    /// `Alt-Svc` (RFC 7838).
+    AltSvc,
     /// `Link`.
     Link,
     /// `X-Steer-Decision`: how the decision was made.
@@ -55,6 +57,7 @@ impl Field {
             Self::Allow => "\r\nAllow: ",
             Self::Vary => "\r\nVary: ",
             Self::StrictTransport => "\r\nStrict-Transport-Security: ",
+            Self::AltSvc => "\r\nAlt-Svc: ",
             Self::Link => "\r\nLink: ",
             Self::Decision => "\r\nX-Steer-Decision: ",
             Self::AllowOrigin => "\r\nAccess-Control-Allow-Origin: ",
@@ -76,6 +79,7 @@ impl Field {
             Self::Allow => header::ALLOW,
             Self::Vary => header::VARY,
             Self::StrictTransport => header::STRICT_TRANSPORT_SECURITY,
+            Self::AltSvc => header::ALT_SVC,
             Self::Link => header::LINK,
             Self::Decision => HeaderName::from_static("x-steer-decision"),
             Self::AllowOrigin => header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -191,6 +195,7 @@ mod tests {
             Field::Allow,
             Field::Vary,
             Field::StrictTransport,
+            Field::AltSvc,
             Field::Link,
             Field::Decision,
             Field::AllowOrigin,

@@ -71,6 +71,7 @@ pub(crate) fn settings() -> Settings {
         locations_max: 8,
         blocked_by: Box::default(),
         secure_port: 443,
+        http3: false,
         limits: limit::Limits::default(),
     }
 }

@@ -7,10 +7,11 @@ use crate::fleet::Scheme;
 use crate::http::advice::{BODY_LEN_MAX, refusal};
 use crate::serve::http::Respond;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use std::cell::RefCell;
+use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -19,12 +20,16 @@ use tokio::time::timeout;
 const BODY: Duration = Duration::from_secs(10);
 
 /// Answers `request`, which came by `scheme` from whom `admitted` says, by `desk`.
-pub(super) async fn respond<R: Respond>(
-    request: Request<Incoming>,
+pub(super) async fn respond<R, B>(
+    request: Request<B>,
     admitted: Result<(), (StatusCode, Vec<u8>)>,
     scheme: Scheme,
     desk: Rc<RefCell<R>>,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    R: Respond,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let body = body_of(request).await;
     let (status, told) = match (admitted, body) {
         (Ok(()), Ok(body)) => desk.borrow_mut().advise(scheme, &body),
@@ -41,7 +46,10 @@ pub(super) async fn respond<R: Respond>(
 
 /// The body of `request`, whole. It is read before a refusal too: some clients take one that comes before they
 /// have sent everything for a broken connection.
-async fn body_of(request: Request<Incoming>) -> Result<Bytes, (StatusCode, Vec<u8>)> {
+async fn body_of<B>(request: Request<B>) -> Result<Bytes, (StatusCode, Vec<u8>)>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let body = Limited::new(request.into_body(), BODY_LEN_MAX);
     match timeout(BODY, body.collect()).await {
         Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "timeout", "the body stopped coming")),

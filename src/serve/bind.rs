@@ -52,6 +52,8 @@ pub enum Listener {
     Http,
     /// The same over TLS.
     Https,
+    /// The same over QUIC.
+    Http3,
     /// The push API.
     Control,
     /// The same over TLS.
@@ -66,6 +68,7 @@ impl fmt::Display for Listener {
             Self::DnsTls => "dns tls",
             Self::Http => "http",
             Self::Https => "https",
+            Self::Http3 => "http3",
             Self::Control => "control",
             Self::ControlTls => "control tls",
         })
@@ -113,6 +116,22 @@ fn udp(addr: SocketAddr, count: usize) -> Result<Vec<UdpSocket>, BindError> {
     };
     let sockets = bound(Listener::DnsUdp, addr, group(addr, count, socket))?;
     Ok(sockets.into_iter().map(UdpSocket::from).collect())
+}
+
+/// Binds one UDP socket on `addr`, whose port is taken over TCP already; it does not block.
+///
+/// # Errors
+/// When the address cannot be had.
+#[cfg(feature = "http3")]
+pub fn quic(addr: SocketAddr) -> Result<UdpSocket, BindError> {
+    let socket = |addr| {
+        let socket = socket(addr, Type::DGRAM, Protocol::UDP)?;
+        let _ = socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER_LEN);
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    let mut sockets = bound(Listener::Http3, addr, group(addr, 1, socket))?;
+    Ok(sockets.remove(0).into())
 }
 
 /// Binds a group of `count` (at least 1) TCP listeners on `addr`; they do not block. All have the

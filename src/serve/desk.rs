@@ -370,6 +370,7 @@ impl Respond for HttpDesk {
             }
             None => http::respond(&world, &settings, &mut self.scratch, head),
         };
+        http::announce(&settings, &mut self.scratch, head);
         self.requests.count(answer.outcome);
         if let (Some(service), Some(choice)) = (answer.service, &answer.choice) {
             self.decided.count(&world, service, choice);

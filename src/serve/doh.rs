@@ -9,10 +9,11 @@ use crate::serve::answer::Answer;
 use crate::serve::streams::Desk;
 use crate::wire::freshness_s;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::cell::RefCell;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,12 +27,16 @@ const READ_LEN_MAX: usize = 4 * QUERY_LEN_MAX;
 const BODY: Duration = Duration::from_secs(10);
 
 /// Answers `request`, whose query is where `found` says, for `client` by `desk`.
-pub(super) async fn respond<A: Answer>(
-    request: Request<Incoming>,
+pub(super) async fn respond<A, B>(
+    request: Request<B>,
     found: Result<Query, StatusCode>,
     client: SocketAddr,
     desk: Rc<RefCell<Desk<A>>>,
-) -> Response<Full<Bytes>> {
+) -> Response<Full<Bytes>>
+where
+    A: Answer,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let is_head = request.method() == Method::HEAD;
     let query = match found {
         Ok(Query::Here(query)) => Ok(query),
@@ -55,7 +60,10 @@ pub(super) async fn respond<A: Answer>(
 }
 
 /// The body of `request`, whole.
-async fn body_of(request: Request<Incoming>) -> Result<Vec<u8>, StatusCode> {
+async fn body_of<B>(request: Request<B>) -> Result<Vec<u8>, StatusCode>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
     let body = Limited::new(request.into_body(), READ_LEN_MAX);
     match timeout(BODY, body.collect()).await {
         Err(_) => Err(StatusCode::REQUEST_TIMEOUT),

@@ -246,11 +246,11 @@ pub(super) struct Handed {
 /// What a thread's requests are answered by.
 pub(super) struct Room<R, A> {
     /// Redirects.
-    redirects: Rc<RefCell<R>>,
+    pub redirects: Rc<RefCell<R>>,
     /// DNS, where that is answered over HTTPS.
     dns: Option<Rc<RefCell<Desk<A>>>>,
     /// What their connections may cost.
-    limits: Limits,
+    pub limits: Limits,
 }
 
 impl<R, A> Clone for Room<R, A> {
@@ -270,12 +270,15 @@ impl<R: Respond, A: Answer> Room<R, A> {
     }
 
     /// Answers `request`, which came from `peer` by `scheme`.
-    fn respond(
+    pub fn respond<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         peer: SocketAddr,
         scheme: Scheme,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + use<R, A> {
+    ) -> impl Future<Output = Response<Full<Bytes>>> + use<R, A, B>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+    {
         let began = Instant::now();
         let (method, uri) = (request.method(), request.uri());
         let head = Head::parsed(method, uri, request.version(), request.headers(), peer.ip());

@@ -10,6 +10,7 @@
 //! | one a worker | redirects, on its own event loop and sockets | `http1` |
 //! | one a worker | redirects of the unusual kind, HTTP/2 among them, handed over by that; DNS over HTTPS | [`http`], `doh` |
 //! | one a worker, if wanted | both over TLS | [`http`], [`tls`] |
+//! | one an address over TLS, if wanted | the same over HTTP/3 | `http3`, [`tls`] |
 //! | one, and one over TLS, if wanted | the push API | `control`, [`tls`] |
 //! | one each, if wanted | what was asked and answered, written as dnstap; the access log | [`tap`], [`access_log`] |
 //! | two | the chores of every second | [`mod@run`] |
@@ -32,6 +33,8 @@ mod doh;
 mod gate;
 pub mod http;
 mod http1;
+#[cfg(feature = "http3")]
+mod http3;
 pub mod keys;
 pub mod life;
 pub mod load;
@@ -91,6 +94,8 @@ pub struct Layout {
     pub http: Vec<Listen>,
     /// The same over TLS.
     pub http_tls: Vec<Listen>,
+    /// Whether they speak HTTP/3 too, on UDP; only with the feature of that name.
+    pub http3: bool,
     /// Who may speak for others there.
     pub http_speakers: Arc<Speakers>,
     /// Threads for redirects, at least 1.
@@ -200,6 +205,8 @@ impl Server {
         let redirects = (&http_gate, &layout.http_speakers);
         let http = server.bind_tcp(Listener::Http, &layout.http, http_workers, redirects)?;
         let https = server.bind_tcp(Listener::Https, &layout.http_tls, http_workers, redirects)?;
+        #[cfg(feature = "http3")]
+        let quic = server.bind_http3(layout)?;
         let (nobody, plainly) = (Arc::default(), |addrs: &[SocketAddr]| -> Vec<Listen> {
             addrs.iter().map(|addr| plain(*addr)).collect()
         });
@@ -213,11 +220,11 @@ impl Server {
             let thread = thread::Builder::new().name(name).spawn(move || worker.run());
             server.threads.push(thread.map_err(system("a UDP worker"))?);
         }
+        let handshake = Duration::from_secs(u64::from(layout.http_limits.handshake_s));
+        #[cfg(feature = "http3")]
+        let quic_greeter = parts.tls.as_ref().map(|tls| tls.http3.clone().within(handshake));
         let (dns_greeter, http_greeter, control_greeter) = match parts.tls {
-            Some(tls) => {
-                let handshake = Duration::from_secs(u64::from(layout.http_limits.handshake_s));
-                (Some(tls.dns), Some(tls.http.within(handshake)), Some(tls.control))
-            }
+            Some(tls) => (Some(tls.dns), Some(tls.http.within(handshake)), Some(tls.control)),
             None => (None, None, None),
         };
         server.start_streams("dns-tcp", dns_tcp, &parts.dns, None, layout)?;
@@ -229,6 +236,10 @@ impl Server {
         server.start_http(http, &parts.http, dns, limits)?;
         if let Some(greeter) = http_greeter {
             server.start_https(https, &parts.http, dns, (&greeter, limits))?;
+        }
+        #[cfg(feature = "http3")]
+        if let Some(greeter) = quic_greeter {
+            server.start_http3(quic, &parts.http, dns, (&greeter, limits, &http_gate))?;
         }
         if control_greeter.is_some() {
             server.start_control("control-tls", control_tls, parts.control.clone(), control_greeter)?;
@@ -508,6 +519,7 @@ mod tests {
             dns_tcp_idle: Duration::from_secs(10),
             http: vec![plain(any)],
             http_tls: Vec::new(),
+            http3: false,
             http_speakers: Arc::default(),
             http_workers: 2,
             http_limits: HttpLimits::default(),

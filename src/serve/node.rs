@@ -373,6 +373,7 @@ impl Layout {
             dns_tcp_idle: Duration::from_secs(u64::from(config.dns.tcp_idle_s)),
             http: config.http.listen.clone(),
             http_tls: config.http.listen_tls.clone(),
+            http3: config.http.http3,
             http_speakers: Arc::new(Speakers(config.http.trusted_proxies.clone())),
             http_workers: config.http.workers.count(cores),
             http_limits: config.http.limits.clone(),
@@ -381,17 +382,19 @@ impl Layout {
         }
     }
 
-    /// Desks that answer, at most: UDP for each address, TCP, TLS, redirects of either kind and over TLS, and
-    /// DNS beside the latter two.
+    /// Desks that answer, at most: UDP for each address, TCP, TLS, redirects of either kind, over TLS and for
+    /// each address of HTTP/3, and DNS beside the latter three.
     pub fn threads(&self) -> usize {
         let has = |wanted: bool, count: usize| if wanted { count } else { 0 };
         let (dns, http, has_https) = (self.dns_workers, self.http_workers, !self.http_tls.is_empty());
+        let http3 = has(self.http3, self.http_tls.len());
         self.dns.len() * dns
             + dns
             + has(!self.dns_tls.is_empty(), dns)
             + 2 * http
             + has(has_https, http)
-            + has(self.doh, http + has(has_https, http))
+            + http3
+            + has(self.doh, http + has(has_https, http) + http3)
     }
 }
 
@@ -512,6 +515,7 @@ fn needs_restart(before: &Config, after: &Config) -> bool {
         || (is_dns_proxied && before.dns.trusted_proxies != after.dns.trusted_proxies)
         || (is_http_proxied && before.http.trusted_proxies != after.http.trusted_proxies)
         || before.http.listen_tls != after.http.listen_tls
+        || before.http.http3 != after.http.http3
         || before.dns.workers != after.dns.workers
         || before.dns.tcp_connections_max != after.dns.tcp_connections_max
         || before.dns.tcp_idle_s != after.dns.tcp_idle_s

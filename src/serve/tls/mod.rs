@@ -169,7 +169,10 @@ pub struct Acceptors {
     pub dns: Acceptor,
     /// HTTP/2 and HTTP/1.1.
     pub http: Acceptor,
-    /// The same, where clients may show certificates.
+    /// HTTP/3, whose handshake is in packets of QUIC (RFC 9001).
+    #[cfg(feature = "http3")]
+    pub http3: Acceptor,
+    /// The same as `http`, where clients may show certificates.
     pub control: Acceptor,
     /// What is shown to clients.
     certificates: Arc<Certificates>,
@@ -195,6 +198,8 @@ impl Acceptors {
         };
         Ok(Self {
             dns: acceptor(speaking(config.clone(), &["dot"])),
+            #[cfg(feature = "http3")]
+            http3: acceptor(speaking(config.clone(), &["h3"])),
             http: acceptor(speaking(config, &HTTP)),
             control: acceptor(control_config(certificates, None)?),
             certificates: Arc::clone(certificates),
@@ -272,10 +277,23 @@ impl Tally {
 pub(super) struct Greeter {
     config: Arc<ArcSwap<ServerConfig>>,
     counter: Tally,
-    handshake: Duration,
+    /// How long a handshake may take.
+    pub handshake: Duration,
 }
 
 impl Greeter {
+    /// What QUIC shakes hands by. It speaks none but TLS 1.3, whatever else is here.
+    #[cfg(feature = "http3")]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// Counts what became of a handshake, or how a connection ended.
+    #[cfg(feature = "http3")]
+    pub fn count(&self, greeted: Greeted) {
+        self.counter.count(greeted);
+    }
+
     /// Shakes hands over `stream`; `None` where that comes to nothing. Counts what came of it.
     pub async fn greet(&self, stream: TcpStream) -> Option<Farewell<TlsStream<TcpStream>>> {
         let acceptor = TlsAcceptor::from(self.config.load_full());
