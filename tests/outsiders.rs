@@ -14,6 +14,7 @@
 //! | `attacks` | slow heads, slow readers, floods of frames: nobody's programs, octets of our own |
 //! | `control` | the push API over TLS: `curl`, `openssl`, our own client |
 //! | `http2` | frames that RFC 9113 forbids; `h2load`, `curl`, `sslyze` |
+//! | `http3` | HTTP/3, with the feature of that name: `aioquic`, beside `curl` over HTTP/2 |
 //! | `flood` | a flood with made-up sources, and what a victim would get of it |
 //! | `namespaces`, `servers` | networks of our own, and other servers in them |
 //!
@@ -40,6 +41,9 @@ mod flood;
 mod harness;
 #[path = "outsiders/http2.rs"]
 mod http2;
+#[cfg(feature = "http3")]
+#[path = "outsiders/http3.rs"]
+mod http3;
 #[path = "outsiders/namespaces.rs"]
 mod namespaces;
 #[path = "outsiders/resolvers.rs"]

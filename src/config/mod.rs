@@ -1195,6 +1195,35 @@ listen_tls = ["127.0.0.1:443"]
     }
 
     #[test]
+    fn http3_needs_a_build_and_listeners_that_speak_it() {
+        let tls = "[[tls]]\ncert = \"c\"\nkey = \"k\"\n";
+        let proxied = "{ addr = \"127.0.0.1:2\", proxy_protocol = true }";
+        let build = (!cfg!(feature = "http3")).then_some(
+            "found true in a build without HTTP/3, expected false, or a build with --features http3",
+        );
+        for (listen, expected) in [
+            ("listen_tls = [\"127.0.0.1:1\"]".to_owned(), None),
+            (
+                "listen = [\"127.0.0.1:1\"]".to_owned(),
+                Some("found no listener over TLS, expected listen_tls in [http]"),
+            ),
+            (
+                format!("trusted_proxies = [\"10.0.0.0/8\"]\nlisten_tls = [\"127.0.0.1:1\", {proxied}]"),
+                Some(
+                    "found a listener with proxy_protocol, expected listeners that clients reach themselves",
+                ),
+            ),
+        ] {
+            let text = format!("{tls}[http]\nhttp3 = true\n{listen}\n");
+            let found = Config::parse("f.toml", &text).err().unwrap_or_default();
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            let expected = build.into_iter().chain(expected);
+            let expected: Vec<_> = expected.map(|what| format!("f.toml:5: http.http3: {what}")).collect();
+            assert_eq!(found, expected, "{listen}");
+        }
+    }
+
+    #[test]
     fn tokens_and_rights_are_read() {
         let text = "[control]\nlisten = \"127.0.0.1:9053\"\ntoken_file = \"t\"\nopen = [\"metrics\"]\n\
                     tokens = [{ file = \"p\", may = [\"table\", \"read\"] }, { file = \"h\", may = \"heartbeat\" }]";

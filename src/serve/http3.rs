@@ -478,3 +478,238 @@ impl Drop for Coming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Tls};
+    use crate::http::{Head, Reply};
+    use crate::serve::accept::Turned;
+    use crate::serve::answer::echo::Echo;
+    use crate::serve::life::Phase;
+    use crate::serve::tls::{Acceptors, Certificates};
+    use hyper::{Request, StatusCode};
+    use quinn::crypto::rustls::QuicClientConfig;
+    use rustls::pki_types::CertificateDer;
+    use rustls::{ClientConfig, RootCertStore};
+    use std::cell::RefCell;
+    use std::fs;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+    use tokio::net::UdpSocket as TokioSocket;
+    use tokio::task::spawn_local;
+
+    /// Long enough not to end a test.
+    const LONG: Limits = Limits {
+        head_len: 16 << 10,
+        head: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+        send: Duration::from_secs(60),
+        streams: 64,
+        unanswered_len: u64::MAX,
+    };
+
+    /// Answers with the peer's address and the path, and keeps why connections were ended.
+    #[derive(Default)]
+    struct Tell {
+        reply: Reply,
+        ended: Rc<RefCell<Vec<String>>>,
+    }
+
+    impl Respond for Tell {
+        fn respond(&mut self, head: &Head<'_>) -> &Reply {
+            let path = head.asked.path_and_query.unwrap_or_default();
+            self.reply.start(StatusCode::OK);
+            self.reply.set_body(format!("{} {path}", head.peer).as_bytes());
+            &self.reply
+        }
+
+        fn refused(&mut self, why: Turned) {
+            self.ended.borrow_mut().push(format!("{why:?}"));
+        }
+
+        fn cut(&mut self, why: Cut) {
+            self.ended.borrow_mut().push(format!("{why:?}"));
+        }
+    }
+
+    /// A listener, as clients see it.
+    struct Rig {
+        addr: SocketAddr,
+        /// Who made its certificate.
+        root: CertificateDer<'static>,
+        /// The client's end.
+        client: Endpoint,
+    }
+
+    impl Rig {
+        /// Connects to `addr`, which leads to the listener.
+        async fn connect_to(&self, addr: SocketAddr) -> Result<Connection, quinn::ConnectionError> {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.root.clone()).expect("a root");
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder = ClientConfig::builder_with_provider(provider);
+            let builder = builder.with_safe_default_protocol_versions().expect("versions");
+            let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+            config.alpn_protocols = vec![b"h3".to_vec()];
+            let crypto = QuicClientConfig::try_from(config).expect("a cipher suite");
+            let config = quinn::ClientConfig::new(Arc::new(crypto));
+            self.client.connect_with(config, addr, "a.example").expect("a name").await
+        }
+
+        /// Connects.
+        async fn connect(&self) -> Connection {
+            self.connect_to(self.addr).await.expect("a connection")
+        }
+    }
+
+    /// Asks for `path` of each of `paths` on `connection`, calling `between` after each; the answers.
+    async fn ask(connection: &Connection, paths: &[&str], between: impl Fn()) -> Vec<String> {
+        let http3 = h3_quinn::Connection::new(connection.clone());
+        let (mut driver, mut requests) = h3::client::new(http3).await.expect("settings");
+        let driving = spawn_local(async move { poll_fn(|context| driver.poll_close(context)).await });
+        let mut answers = Vec::new();
+        for path in paths {
+            let request = Request::get(format!("https://a.example{path}")).body(()).expect("a request");
+            let mut stream = requests.send_request(request).await.expect("sent");
+            stream.finish().await.expect("sent");
+            let response = stream.recv_response().await.expect("a response");
+            assert_eq!(response.status(), StatusCode::OK);
+            let mut body = Vec::new();
+            while let Some(mut part) = stream.recv_data().await.expect("a body") {
+                body.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+            }
+            answers.push(String::from_utf8(body).expect("UTF-8"));
+            between();
+        }
+        driving.abort();
+        answers
+    }
+
+    /// Runs `test` with a listener that lets one connection in; why connections were ended.
+    fn with_listener<T>(limits: Limits, unproven_max: usize, test: impl FnOnce(Rig) -> T) -> Vec<String>
+    where
+        T: Future<Output = ()>,
+    {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).expect("a certificate");
+        fs::write(dir.path().join("a.pem"), made.cert.pem()).expect("written");
+        fs::write(dir.path().join("a.key"), made.signing_key.serialize_pem()).expect("written");
+        let tls = Tls { cert: "a.pem".into(), key: "a.key".into(), names: Vec::new(), line: 1 };
+        let config = Config { base: dir.path().to_owned(), tls: vec![tls], ..Config::default() };
+        let acceptors = Acceptors::new(&Certificates::read(&config), &Arc::default()).expect("acceptors");
+        let greeter = acceptors.http3.greeter();
+        let socket = bind::quic(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let addr = socket.local_addr().expect("bound");
+        let (runtime, endpoint) = super::open(socket, &greeter, limits).expect("an endpoint");
+        let (ended, life) = (Rc::default(), Life::new());
+        LocalSet::new().block_on(&runtime, async {
+            let tell = Tell { ended: Rc::clone(&ended), ..Tell::default() };
+            let room = Room::new(tell, None::<Echo>, limits);
+            let listener = Listener { endpoint, gate: Gate::new(1, 1, Vec::new()), greeter, unproven_max };
+            let serving = spawn_local(listener.serve(room, life.clone()));
+            let client = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+            let rig = Rig { addr, root: made.cert.der().clone(), client };
+            timeout(Duration::from_secs(20), test(rig)).await.expect("an end in time");
+            life.enter(Phase::Closing);
+            serving.await.expect("an end by itself");
+        });
+        ended.take()
+    }
+
+    #[test]
+    fn who_moves_is_answered_as_the_network_of_then() {
+        let ended = with_listener(LONG, UNPROVEN_MAX, |rig| async move {
+            let connection = rig.connect().await;
+            let elsewhere = || {
+                let socket = UdpSocket::bind("127.0.0.2:0").expect("loopback");
+                rig.client.rebind(socket).expect("a socket");
+            };
+            let answers = ask(&connection, &["/a", "/b"], elsewhere).await;
+            assert_eq!(answers, ["127.0.0.1 /a", "127.0.0.2 /b"]);
+        });
+        assert_eq!(ended, [""; 0]);
+    }
+
+    /// Passes packets between one client and `server`, and counts those of type Retry (RFC 9000 section 17.2.5).
+    async fn relay(between: TokioSocket, server: SocketAddr, retries: Rc<Cell<usize>>) {
+        let (mut client, mut packet) = (server, [0; 2048]);
+        loop {
+            let (len, from) = between.recv_from(&mut packet).await.expect("a packet");
+            if from == server {
+                retries.set(retries.get() + usize::from(packet[0] & 0xf0 == 0xf0));
+                between.send_to(&packet[..len], client).await.expect("sent");
+            } else {
+                client = from;
+                between.send_to(&packet[..len], server).await.expect("sent");
+            }
+        }
+    }
+
+    #[test]
+    fn rfc9000_s8_1_2_among_many_handshakes_a_newcomer_shows_where_it_is() {
+        for (unproven_max, expected) in [(UNPROVEN_MAX, 0), (0, 1)] {
+            let ended = with_listener(LONG, unproven_max, |rig| async move {
+                let between = TokioSocket::bind("127.0.0.1:0").await.expect("a free port");
+                let (addr, retries) = (between.local_addr().expect("bound"), Rc::new(Cell::new(0)));
+                let passing = spawn_local(relay(between, rig.addr, Rc::clone(&retries)));
+                let connection = rig.connect_to(addr).await.expect("a connection");
+                assert_eq!(ask(&connection, &["/"], || {}).await, ["127.0.0.1 /"]);
+                assert_eq!(retries.get(), expected);
+                connection.close(VarInt::default(), b"");
+                rig.client.wait_idle().await;
+                passing.abort();
+            });
+            assert_eq!(ended, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn one_too_many_is_refused() {
+        let ended = with_listener(LONG, UNPROVEN_MAX, |rig| async move {
+            let first = rig.connect().await;
+            let second = rig.connect_to(rig.addr).await.expect_err("refused");
+            assert!(matches!(second, quinn::ConnectionError::ConnectionClosed(_)), "{second}");
+            assert_eq!(ask(&first, &["/"], || {}).await, ["127.0.0.1 /"]);
+        });
+        assert_eq!(ended, ["Full"]);
+    }
+
+    /// The beginning of HEADERS of 2^30 octets (RFC 9114 section 7.1, RFC 9000 section 16).
+    const ENDLESS: [u8; 9] = [1, 0xc0, 0, 0, 0, 0x40, 0, 0, 0];
+
+    #[test]
+    fn a_head_without_an_end_is_a_flood() {
+        let few = Limits { unanswered_len: 64 << 10, ..LONG };
+        let ended = with_listener(few, UNPROVEN_MAX, |rig| async move {
+            let connection = rig.connect().await;
+            let (mut send, _receive) = connection.open_bi().await.expect("a stream");
+            send.write_all(&ENDLESS).await.expect("sent");
+            while send.write_all(&[0; 1024]).await.is_ok() {}
+            let expected = code(Code::H3_EXCESSIVE_LOAD);
+            let why = connection.closed().await;
+            let is_told = matches!(&why, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == expected);
+            assert!(is_told, "{why}");
+        });
+        assert_eq!(ended, ["Flood"]);
+    }
+
+    #[test]
+    fn who_asks_nothing_is_cut_off() {
+        let short = Duration::from_millis(200);
+        for (limits, sent, expected) in [
+            (Limits { idle: short, ..LONG }, &b""[..], "Idle"),
+            (Limits { head: short, ..LONG }, &ENDLESS, "SlowHead"),
+            // DATA before HEADERS.
+            (LONG, &[0, 1, 0], "Protocol"),
+        ] {
+            let ended = with_listener(limits, UNPROVEN_MAX, |rig| async move {
+                let connection = rig.connect().await;
+                let (mut send, _receive) = connection.open_bi().await.expect("a stream");
+                let _ = send.write_all(sent).await;
+                connection.closed().await;
+            });
+            assert_eq!(ended, [expected], "{sent:?}");
+        }
+    }
+}

@@ -43,13 +43,18 @@ const SHORT: &str = "head_s = 2\nidle_s = 4\nsend_s = 2\nhandshake_s = 2\nunansw
 
 /// Serves the small demo fleet within these limits, over TLS too.
 pub fn start(dir: &Path, limits: &str) -> Steerd {
+    start_with(dir, "", limits)
+}
+
+/// The same with more lines in `[http]`.
+pub fn start_with(dir: &Path, lines: &str, limits: &str) -> Steerd {
     let made = rcgen::generate_simple_self_signed(["video.cdn.example".to_owned()]).expect("a certificate");
     fs::write(dir.join("a.pem"), made.cert.pem()).expect("written");
     fs::write(dir.join("a.key"), made.signing_key.serialize_pem()).expect("written");
     let more = format!("[http.limits]\n{limits}\n[[tls]]\ncert = \"a.pem\"\nkey = \"a.key\"\n");
     let config = write_config(dir, &more);
     let text = fs::read_to_string(&config).expect("a config");
-    let text = text.replace("[http]\n", "[http]\nlisten_tls = [\"127.0.0.1:0\"]\n");
+    let text = text.replace("[http]\n", &format!("[http]\nlisten_tls = [\"127.0.0.1:0\"]\n{lines}"));
     fs::write(&config, text).expect("written");
     let steerd = Steerd::start(&config);
     let table = include_bytes!("../../data/fleet-small.ndjson");
