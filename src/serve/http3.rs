@@ -601,7 +601,7 @@ mod tests {
         let greeter = acceptors.http3.greeter();
         let socket = bind::quic(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let addr = socket.local_addr().expect("bound");
-        let (runtime, endpoint) = super::open(socket, &greeter, limits).expect("an endpoint");
+        let (runtime, endpoint) = open(socket, &greeter, limits).expect("an endpoint");
         let (ended, life) = (Rc::default(), Life::new());
         LocalSet::new().block_on(&runtime, async {
             let tell = Tell { ended: Rc::clone(&ended), ..Tell::default() };
