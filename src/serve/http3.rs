@@ -63,7 +63,8 @@ const WINDOW_LEN: u32 = 256 << 10;
 /// Octets that wait to be taken by a client, at most.
 const SEND_WINDOW_LEN: u64 = 64 << 10;
 
-/// Handshakes under way above which a client has to show first that it is where it says. Each keeps some 20 KB.
+/// Handshakes under way above which a client has to show first that it is where it says. A connection keeps some
+/// 50 KB.
 const UNPROVEN_MAX: usize = 1024;
 
 /// Clients that wait to be greeted, at most: they are, as soon as the thread comes to it.
@@ -299,7 +300,7 @@ impl Activity {
 
     /// Whether too much has come without a request that was answered.
     fn is_flooded(&self) -> bool {
-        self.came() - self.came.get() > self.limits.unanswered_len
+        self.came().saturating_sub(self.came.get()) > self.limits.unanswered_len
     }
 
     /// Waits for `future`, which reads: h3 keeps a frame until it has come in whole, however long it says that
@@ -323,31 +324,34 @@ async fn converse<R: Respond, A: Answer>(
     life: &Life,
 ) -> Option<Cut> {
     let activity = Rc::new(Activity::new(&connection, room.limits));
-    let why = answer_all(&connection, &activity, room, life).await;
-    match why {
-        Some(Cut::Flood) => connection.close(code(Code::H3_EXCESSIVE_LOAD), b""),
-        Some(_) => connection.close(code(Code::H3_NO_ERROR), b""),
-        None => {}
+    let mut builder = h3::server::builder();
+    builder.max_field_section_size(room.limits.head_len as u64);
+    let building = builder.build(h3_quinn::Connection::new(connection.clone()));
+    let mut http3 = match timeout(room.limits.head, building).await {
+        Err(_) => return Some(Cut::SlowHead),
+        Ok(Err(error)) => return cut_by(&connection, &error),
+        Ok(Ok(http3)) => http3,
+    };
+    let why = answer_all(&mut http3, &activity, room, life).await;
+    if why == Some(Cut::Flood) {
+        connection.close(code(Code::H3_EXCESSIVE_LOAD), b"");
     }
+    // Without an error, where it is open still.
+    drop(http3);
     why
 }
 
+/// A connection, as h3 has it.
+type Http3 = h3::server::Connection<h3_quinn::Connection, Bytes>;
+
 /// The same; the connection is left to be ended.
 async fn answer_all<R: Respond, A: Answer>(
-    connection: &Connection,
+    http3: &mut Http3,
     activity: &Rc<Activity>,
     room: &Room<R, A>,
     life: &Life,
 ) -> Option<Cut> {
-    let limits = room.limits;
-    let mut builder = h3::server::builder();
-    builder.max_field_section_size(limits.head_len as u64);
-    let building = builder.build::<_, Bytes>(h3_quinn::Connection::new(connection.clone()));
-    let mut http3 = match timeout(limits.head, building).await {
-        Err(_) => return Some(Cut::SlowHead),
-        Ok(Err(error)) => return cut_by(connection, &error),
-        Ok(Ok(http3)) => http3,
-    };
+    let (limits, connection) = (room.limits, &activity.connection);
     let mut open = JoinSet::new();
     let mut closing = pin!(life.closing());
     let mut watch = interval(limits.head.min(limits.idle) / 2);
@@ -688,8 +692,8 @@ mod tests {
             while send.write_all(&[0; 1024]).await.is_ok() {}
             let expected = code(Code::H3_EXCESSIVE_LOAD);
             let why = connection.closed().await;
-            let is_told = matches!(&why, quinn::ConnectionError::ApplicationClosed(close) if close.error_code == expected);
-            assert!(is_told, "{why}");
+            let quinn::ConnectionError::ApplicationClosed(close) = why else { panic!("{why}") };
+            assert_eq!(close.error_code, expected);
         });
         assert_eq!(ended, ["Flood"]);
     }

