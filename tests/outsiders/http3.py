@@ -1,7 +1,7 @@
 """Asks over HTTP/3, by aioquic, for URLs of one host; prints what comes back as JSON, a line each.
 
 http3.py PORT CA HOST [--wait] {"path": …, "fields": {…}}…
-Each request is {"path", "method", "fields", "body"}, of which path is needed; all are sent at once. With --wait
+Each request is {"path", "method", "host", "fields", "body"}, of which path is needed; all are sent at once. With --wait
 the connection is kept until the other side ends it, which is told by a last line.
 """
 
@@ -34,7 +34,7 @@ class Asker(QuicConnectionProtocol):
         head = [
             (b":method", request.get("method", "GET").encode()),
             (b":scheme", b"https"),
-            (b":authority", host.encode()),
+            (b":authority", request.get("host", host).encode()),
             (b":path", request["path"].encode()),
         ]
         head += [(name.encode(), value.encode()) for name, value in request.get("fields", {}).items()]
