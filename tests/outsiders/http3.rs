@@ -55,6 +55,8 @@ fn ask_http2(steerd: &Steerd, dir: &Path, request: &Value) -> Option<Value> {
     let mut args =
         vec!["-s", "-i", "--http2", "--cacert", ca.to_str().expect("UTF-8"), "--resolve", &resolve, &url];
     let fields = request["fields"].as_object().into_iter().flatten();
+    let host = request.get("host").map(|host| ("host", host));
+    let fields = fields.map(|(name, value)| (name.as_str(), value)).chain(host);
     let fields: Vec<String> =
         fields.map(|(name, value)| format!("{name}: {}", value.as_str().expect("text"))).collect();
     fields.iter().for_each(|field| args.extend(["-H", field]));
@@ -66,7 +68,7 @@ fn ask_http2(steerd: &Steerd, dir: &Path, request: &Value) -> Option<Value> {
     let body = request["body"].as_str();
     body.into_iter().for_each(|body| args.extend(["-H", "content-type:", "-d", body]));
     let text = run("curl", &args)?;
-    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{args:?}: {text}"));
     let (status, lines) = head.split_once("\r\n").expect("a status");
     let status: u64 = status.split_whitespace().nth(1).and_then(|code| code.parse().ok()).expect("a number");
     let fields = lines.lines().map(|line| line.split_once(": ").expect("a field"));
@@ -109,9 +111,10 @@ fn rfc9114_answers_are_those_of_http2() {
         // No list: aioquic holds a length without a body against HEAD too (RFC 9110 section 8.6 does not).
         json!({ "path": "/a", "method": "HEAD", "fields": client }),
         json!({ "path": "/a", "method": "OPTIONS" }),
-        json!({ "path": "/a", "method": "POST", "body": "a body that nobody reads" }),
-        // Its body is read.
-        json!({ "path": "/v1/steer", "method": "POST", "body": steer, "fields": { "content-type": "application/json" } }),
+        // curl is not sent with it: it fails now and then where HTTP/2 resets what it uploads without an error.
+        json!({ "path": "/a", "method": "POST", "unread": "a body that nobody reads" }),
+        // Here it is read.
+        json!({ "path": "/v1/steer", "method": "POST", "host": "steer.example", "body": steer }),
         json!({ "path": "/a", "fields": { "x-forwarded-for": "2001:67c:2e8::1" } }),
         json!({ "path": "/steering/nobody.example" }),
     ];
@@ -126,7 +129,10 @@ fn rfc9114_answers_are_those_of_http2() {
         assert_eq!(lasting(answer), lasting(expected), "{request}");
     }
     let text = steerd.call("GET", "/metrics", b"").body;
-    assert!(text.contains("steerd_http_requests_total{outcome=\"redirected\"} 8"), "{text}");
+    for (outcome, count) in [("redirected", 10), ("listed", 2), ("steered", 4), ("advised", 2)] {
+        let line = format!("steerd_http_requests_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
     // One over QUIC, the others by curl.
     assert!(text.contains("steerd_tls_connections_total{result=\"established\"} 11"), "{text}");
 }
