@@ -1,8 +1,9 @@
 """Asks over HTTP/3, by aioquic, for URLs of one host; prints what comes back as JSON, a line each.
 
 http3.py PORT CA HOST [--wait] {"path": …, "fields": {…}}…
-Each request is {"path", "method", "host", "fields", "body"}, of which path is needed; all are sent at once. With --wait
-the connection is kept until the other side ends it, which is told by a last line.
+Each request is {"path", "method", "host", "fields", "body"}, of which path is needed; all are sent at once. An
+"unread" body is one that the other side does not take. With --wait the connection is kept until the other side
+ends it, which is told by a last line.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ class Asker(QuicConnectionProtocol):
     def ask(self, host, request):
         """Sends one request; what comes back is a future."""
         stream = self._quic.get_next_available_stream_id()
-        body = request.get("body", "").encode()
+        body = request.get("body", request.get("unread", "")).encode()
         head = [
             (b":method", request.get("method", "GET").encode()),
             (b":scheme", b"https"),
