@@ -400,8 +400,7 @@ fn kill_at_any_moment_keeps_what_was_acknowledged() {
         "{rounds} kills: worst restart to first answer {worst:.0?}; {unacknowledged} times newer than acknowledged"
     );
     if std::env::var_os("STEERD_BIN").is_some() {
-        // 0.1 s on a machine that has nothing else to do.
-        assert!(worst < Duration::from_secs(3), "a restart took {worst:?}");
+        assert!(worst < Duration::from_secs(1), "a restart took {worst:?}");
     }
 }
 
